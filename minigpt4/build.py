@@ -1,0 +1,127 @@
+"""The composition root: the one place where a configuration becomes objects."""
+
+from pathlib import Path
+
+import torch
+
+from minigpt4.chat import Chat
+from minigpt4.checkpoints.native import fingerprint, load_part, load_projection
+from minigpt4.config import Config, check_files, locate
+from minigpt4.engines.generate import GenerateEngine
+from minigpt4.errors import ConfigError
+from minigpt4.models.language import load_language_model
+from minigpt4.models.minigpt4 import MiniGPT4
+from minigpt4.models.presets import PRESETS, Preset
+from minigpt4.models.qformer import QFormer
+from minigpt4.models.vision import VisionEncoder
+from minigpt4.prompt_formats import PROMPT_FORMATS
+
+_PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def build_chat(config: Config) -> Chat:
+    """Loads the model of a configuration and everything a chat with it needs.
+
+    Raises:
+        ConfigError: If a file is missing or the device is not there.
+        CheckpointError: If weights do not fit each other.
+    """
+    model = build_model(config)
+    limits = config.limits
+    longest = int(model.language.model.config.max_position_embeddings)
+    return Chat(
+        model,
+        GenerateEngine(model),
+        PROMPT_FORMATS[config.model.prompt_format],
+        context_tokens=min(limits.max_context_tokens or longest, longest),
+        max_pictures=limits.max_pictures,
+        max_question_characters=limits.max_question_characters,
+    )
+
+
+def build_model(config: Config) -> MiniGPT4:
+    """Loads the whole model of a configuration, in eval mode, on its device.
+
+    Raises:
+        ConfigError: If a file is missing or the device is not there.
+        CheckpointError: If weights do not fit each other.
+    """
+    check_files(config)
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.precision, device)
+    files = config.model
+    vision, qformer = locate(files.vision), locate(files.qformer)
+    language_folder = locate(files.language_model)
+    model = build_frozen_parts(
+        preset_named(files.preset), vision, qformer, language_folder, dtype=dtype
+    )
+    # The projection stays in float32, as the release has it: it is small, and it was trained so.
+    frozen = fingerprint(vision, qformer, language_folder)
+    load_projection(locate(files.projection), model.projection, frozen=frozen)
+    return model.to(device).eval()
+
+
+def build_frozen_parts(
+    preset: Preset,
+    vision_file: Path,
+    qformer_file: Path,
+    language_folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> MiniGPT4:
+    """Loads everything but the projection, whose weights are left random.
+
+    Raises:
+        CheckpointError: If a part is missing or does not fit.
+    """
+    vision = VisionEncoder(preset.vision)
+    load_part(vision_file, vision, "vision", preset=preset.name)
+    qformer = QFormer(preset.qformer, preset.vision.width)
+    load_part(qformer_file, qformer, "qformer", preset=preset.name)
+    language = load_language_model(language_folder, dtype)
+    return MiniGPT4(preset, vision.to(dtype), qformer.to(dtype), language)
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError([f"model.preset: {name!r} given; it is one of {', '.join(PRESETS)}."])
+    return PRESETS[name]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: If this machine lacks the device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ConfigError(
+            [f"device: {name!r} given; this machine has {gpus} CUDA devices. Use cpu."]
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(["device: 'mps' given; this machine has no Apple GPU. Use cpu."])
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What the frozen parts are held in; `auto` is bfloat16 where the device computes in it."""
+    if precision != "auto":
+        return _PRECISIONS[precision]
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.float16 if device.type == "mps" else torch.bfloat16

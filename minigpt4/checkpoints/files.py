@@ -1,0 +1,325 @@
+"""What is inside a weights file, found out without loading it and without running its code.
+
+Reads the table of contents of safetensors files and of torch's pickles (zip and legacy) with the
+standard library alone: names, shapes, dtypes, and the first fault that makes a file unusable. The
+doctor and the checks for wrong pairs work on these headers, before gigabytes are read.
+"""
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from minigpt4.errors import CheckpointError
+
+MAX_PROBLEMS = 7  # lines of an error that name single tensors
+_MAX_HEADER_BYTES = 100_000_000
+_LEGACY_PICKLES = 4  # magic number, protocol, system, then the object itself
+_KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of a file.
+
+    Attributes:
+        shape: Its sizes.
+        dtype: Short name as in safetensors, such as `F16`.
+        record: The entry of a zip archive that holds its numbers.
+        offset: Where they start: in bytes in a safetensors file, in numbers in a zip's record.
+        stride: Steps between neighbours in each dimension, in numbers; empty if contiguous.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    record: str = ""
+    offset: int = 0
+    stride: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the tensor holds."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory at its own dtype."""
+        return self.numbers * _BYTES.get(self.dtype, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The table of contents of a weights file.
+
+    Attributes:
+        path: The file, or the index of a file in several shards.
+        kind: How it must be read.
+        tensors: Every tensor by the file's own name.
+        metadata: Strings a safetensors file carries along.
+        shards: For every tensor the file it lies in.
+        nested: The tensors of a pickle lie under its key "model".
+    """
+
+    path: Path
+    kind: Literal["safetensors", "zip", "legacy"]
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+    shards: Mapping[str, Path]
+    nested: bool = False
+
+
+def read_header(path: Path) -> Header:
+    """The table of contents of a weights file.
+
+    Args:
+        path: A safetensors file, a torch pickle, or the index.json of either in shards.
+
+    Raises:
+        CheckpointError: If the file is missing, is no weights file, is cut off or holds code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no weights file at {path}.")
+    if path.name.endswith(".index.json"):
+        return _read_index(path)
+    with path.open("rb") as file:
+        start = file.read(_KIB)
+        if fault := _not_weights(start):
+            raise CheckpointError(_refused(path, fault))
+        try:
+            if path.suffix == ".safetensors" or start[8:9] == b"{":
+                tensors, metadata = _read_safetensors(file, path.stat().st_size)
+                return Header(path, "safetensors", tensors, metadata, dict.fromkeys(tensors, path))
+            kind: Literal["zip", "legacy"] = "zip" if start[:4] == b"PK\x03\x04" else "legacy"
+            content = _read_zip(file) if kind == "zip" else _read_legacy(file)
+        except _FileFault as fault_found:
+            raise CheckpointError(_refused(path, str(fault_found))) from None
+    tensors, nested = _named_tensors(content)
+    if not tensors:
+        raise CheckpointError(_refused(path, "it holds no named tensors"))
+    return Header(path, kind, tensors, {}, dict.fromkeys(tensors, path), nested)
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Makes sure that a file is the one that was published.
+
+    Raises:
+        CheckpointError: If its checksum is another.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.lower():
+        message = (
+            f"{path.name} is not the file that was asked for: its sha256 is {found}, expected "
+            f"{expected.lower()}. It was changed or damaged on its way; delete it and fetch it "
+            "again."
+        )
+        raise CheckpointError(message)
+
+
+def problem_list(heading: str, problems: Sequence[str]) -> CheckpointError:
+    """An error of at most ten lines, however many problems there are."""
+    shown = [f"  - {problem}" for problem in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"  - and {len(problems) - MAX_PROBLEMS:,} more")
+    return CheckpointError("\n".join([heading, *shown]))
+
+
+_BYTES = {
+    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
+    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+}  # fmt: skip
+_STORAGES = {
+    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
+    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
+    "ByteStorage": "U8", "BoolStorage": "BOOL", "UntypedStorage": "U8",
+}  # fmt: skip
+
+
+class _FileFault(Exception):
+    """The file cannot be read; the message completes "it cannot be used: ..."."""
+
+
+def _refused(path: Path, fault: str) -> str:
+    return f"{path.name} cannot be used: {fault}."
+
+
+def _not_weights(start: bytes) -> str | None:
+    """Why the first bytes of a file cannot be those of weights, if so."""
+    if not start:
+        return "it is empty; the download failed. Fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the weights. Run `git lfs pull` where it was cloned"
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return (
+            "it is a web page, not weights. The download answered with a page (a login, a consent "
+            "or an error); open the address in a browser and save the file itself"
+        )
+    return None
+
+
+def _read_safetensors(
+    file: BinaryIO, size: int
+) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size - 8, _MAX_HEADER_BYTES):
+        raise _FileFault(
+            f"it is cut off or no safetensors file ({size:,} bytes, header says {length:,}). Fetch "
+            "it again"
+        )
+    try:
+        header = json.loads(file.read(length))
+        metadata = dict(header.pop("__metadata__", {}))
+        tensors = {
+            name: TensorInfo(
+                tuple(entry["shape"]), entry["dtype"], offset=8 + length + entry["data_offsets"][0]
+            )
+            for name, entry in header.items()
+        }
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise _FileFault("its safetensors header is damaged. Fetch it again") from None
+    if 8 + length + end != size:
+        raise _FileFault(
+            f"it has {size:,} bytes, its header promises {8 + length + end:,}. Fetch it again"
+        )
+    return tensors, metadata
+
+
+def _read_index(path: Path) -> Header:
+    """The tensors of a file in shards, as Hugging Face's index.json lists them."""
+    try:
+        names = dict(json.loads(path.read_text("utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(_refused(path, "it is no index of shards")) from None
+    headers = {name: read_header(path.parent / name) for name in sorted(set(names.values()))}
+    wrong = [name for name, shard in names.items() if name not in headers[shard].tensors]
+    if wrong:
+        raise problem_list(f"{path.name} names tensors that its shards lack:", wrong)
+    first = next(iter(headers.values()))
+    return Header(
+        path,
+        first.kind,
+        {name: headers[shard].tensors[name] for name, shard in names.items()},
+        first.metadata,
+        {name: path.parent / shard for name, shard in names.items()},
+        first.nested,
+    )
+
+
+def _read_zip(file: BinaryIO) -> object:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            if len(names) != 1:
+                raise _FileFault("it is a zip archive, but not one that torch.save wrote")
+            if archive.getinfo(names[0]).file_size > _MAX_HEADER_BYTES:
+                raise _FileFault("its table of contents is larger than any real one")
+            return _unpickle(io.BytesIO(archive.read(names[0])))
+    except (zipfile.BadZipFile, EOFError, OSError):
+        raise _FileFault("it is cut off or damaged. Fetch it again") from None
+
+
+def _read_legacy(file: BinaryIO) -> object:
+    """The object of a file that torch wrote before it used zip archives (before 1.6)."""
+    file.seek(0)
+    content: object = None
+    for _ in range(_LEGACY_PICKLES):
+        content = _unpickle(file)
+    return content
+
+
+def _unpickle(file: BinaryIO | io.BytesIO) -> object:
+    try:
+        return _ShapeUnpickler(file).load()
+    except _FileFault:
+        raise
+    except Exception:  # noqa: BLE001 - a damaged pickle can raise anything
+        raise _FileFault(
+            "it is neither safetensors nor a file that torch.save wrote, or it is damaged"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    dtype: str
+    record: str = ""
+
+
+class _Opaque:
+    """Stands for a value that is no tensor and is not needed."""
+
+    def __init__(self, *_: object) -> None: ...
+
+
+def _rebuild_tensor(
+    storage: object, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
+) -> object:
+    if not isinstance(storage, _Storage):
+        raise _FileFault("one of its tensors has no storage")
+    return TensorInfo(tuple(size), storage.dtype, storage.record, int(offset), tuple(stride))
+
+
+def _rebuild_parameter(data: object, *_: object) -> object:
+    return data
+
+
+# Everything a state dict may refer to. Nothing else is ever looked up, so nothing else can run.
+_ALLOWED: Mapping[tuple[str, str], Callable[..., object] | type] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): tuple,
+    ("torch", "device"): _Opaque,
+    ("torch.serialization", "_get_layout"): _Opaque,
+}
+
+
+class _ShapeUnpickler(pickle.Unpickler):
+    """Reads the structure of torch's pickle. Tensors become shapes; code is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - pickle's signature
+        if module in {"torch", "torch.storage"} and name in _STORAGES:
+            return _Storage(_STORAGES[name])
+        if module == "torch" and name in _DTYPES:
+            return _Storage(name)
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _FileFault(
+                f"it would run code when opened ({module}.{name}). Weights hold none; do not use "
+                "files from this source"
+            ) from None
+
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ANN401 - pickle's signature
+        if isinstance(pid, tuple) and len(pid) > 2 and isinstance(pid[1], _Storage):  # noqa: PLR2004
+            return _Storage(pid[1].dtype, str(pid[2]))
+        raise _FileFault("its tensors are stored in a way that torch.save does not use")
+
+
+_DTYPES = frozenset({"float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8"})
+
+
+def _named_tensors(content: object) -> tuple[dict[str, TensorInfo], bool]:
+    """The tensors of a state dict, and whether they lay under the key "model"."""
+    if not isinstance(content, Mapping):
+        return {}, False
+    inner = content.get("model")
+    nested = isinstance(inner, Mapping)
+    return dict(_flat(inner if isinstance(inner, Mapping) else content)), nested
+
+
+def _flat(state: Mapping[object, object]) -> Iterator[tuple[str, TensorInfo]]:
+    for name, value in state.items():
+        if isinstance(name, str) and isinstance(value, TensorInfo):
+            yield name, value

@@ -1,0 +1,152 @@
+"""Fills a model with the weights of a plan: strictly, and without holding them twice."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+
+import torch
+from torch import nn
+
+from minigpt4.checkpoints.files import problem_list
+from minigpt4.checkpoints.plan import Plan
+from minigpt4.checkpoints.release import Origin
+from minigpt4.checkpoints.tensors import read_tensors
+from minigpt4.models.patches import JoinedPatches
+from minigpt4.models.qformer import QFormer
+from minigpt4.models.vision import VisionEncoder
+
+_POSITIONS = "vision.transformer.pos_embed"
+
+
+def load_picture_side(
+    plan: Plan, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[VisionEncoder, QFormer | JoinedPatches, nn.Linear]:
+    """Builds the vision encoder, what reads its features, and the projection.
+
+    Modules are made without memory and take the tensors over as they are read, so that loading
+    needs one tensor more than the weights themselves. The projection stays in float32, as the
+    release has it.
+
+    Args:
+        plan: What `plan_model` found.
+        device: Where the weights go.
+        dtype: What the vision encoder and the Q-Former are held in.
+
+    Raises:
+        CheckpointError: If a file is damaged or a tensor is not finite; then nothing is loaded.
+    """
+    preset = plan.preset
+    joined = preset.joined_patches
+    with torch.device("meta"):
+        vision = VisionEncoder(preset.vision)
+        qformer = None if joined else QFormer(preset.qformer, preset.vision.width)
+        reader_width = preset.vision.width * joined if joined else preset.qformer.width
+        projection = nn.Linear(reader_width, plan.language.width)
+    if joined:
+        # The release leaves this LayerNorm as it is born where there is no Q-Former.
+        plain = nn.LayerNorm(preset.vision.width, device=device, dtype=dtype)
+        vision.layer_norm = plain
+    weights = _read(plan, torch.device(device), dtype)
+    _take(vision, "vision.", weights, device, dtype)
+    _take(projection, "projection.", weights, device, torch.float32)
+    if qformer is not None:
+        _take(qformer, "qformer.", weights, device, dtype)
+    reader = qformer if qformer is not None else JoinedPatches(preset.vision, joined)
+    for part in (vision, reader):
+        part.requires_grad_(requires_grad=False)
+    for part in (vision, reader, projection):
+        part.eval()
+    return vision, reader, projection
+
+
+def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
+    """Position embeddings for another picture size.
+
+    Args:
+        positions: `(1, 1 + g * g, Dv)`, the class token's first, which stays as it is.
+        grid: Patches along one side that are wanted.
+
+    Returns:
+        `(1, 1 + grid * grid, Dv)`.
+
+    Source: interpolate_pos_embed in the release's eva_vit.py.
+    """
+    old = math.isqrt(positions.shape[1] - 1)
+    if old == grid:
+        return positions
+    width = positions.shape[-1]
+    patches = positions[:, 1:].float().reshape(1, old, old, width).permute(0, 3, 1, 2)
+    resized = nn.functional.interpolate(
+        patches, size=(grid, grid), mode="bicubic", align_corners=False
+    )
+    flat = resized.permute(0, 2, 3, 1).reshape(1, grid * grid, width)
+    return torch.cat([positions[:, :1], flat.to(positions.dtype)], dim=1)
+
+
+def _read(plan: Plan, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """All weights of a plan by our names, each converted as soon as it is read."""
+    weights: dict[str, torch.Tensor] = {}
+    broken: list[str] = []
+    for origin, names, stored in _tensors(plan):
+        if not torch.isfinite(stored).all():
+            bad = int((~torch.isfinite(stored)).sum())
+            file = origin.header.path.name
+            broken.append(f"{file}: {origin.name} holds {bad:,} numbers that are not finite")
+            continue
+        for name, third in names.items():
+            tensor = stored if third is None else stored.chunk(3)[third]
+            if not name:
+                if tensor.any():
+                    broken.append(f"{origin.name}: the bias of its keys is not zero")
+                continue
+            if name == _POSITIONS:
+                tensor = resize_positions(tensor.float(), plan.preset.vision.grid)
+            target = torch.float32 if name.startswith("projection.") else dtype
+            weights[name] = tensor.to(device, target, copy=True).contiguous()
+    if broken:
+        raise problem_list("These weights are damaged; fetch the files again:", broken)
+    return weights
+
+
+def _tensors(plan: Plan) -> Iterator[tuple[Origin, Mapping[str, int | None], torch.Tensor]]:
+    """Every stored tensor once, with our names of it and which third each takes."""
+    wanted = [(name, origin) for name, origin in plan.origins.items()]
+    wanted += [("", zero) for zero in plan.zeros]
+    wanted.sort(key=lambda item: str(item[1].header.path))
+    for _, group in groupby(wanted, key=lambda item: item[1].header.path):
+        yield from _of_one_file(list(group))
+
+
+def _of_one_file(
+    wanted: Iterable[tuple[str, Origin]],
+) -> Iterator[tuple[Origin, Mapping[str, int | None], torch.Tensor]]:
+    names: dict[str, dict[str, int | None]] = {}
+    origins: dict[str, Origin] = {}
+    for name, origin in wanted:
+        names.setdefault(origin.name, {})[name] = origin.third
+        origins[origin.name] = origin
+    header = next(iter(origins.values())).header
+    for stored, tensor in read_tensors(header, names):
+        yield origins[stored], names[stored], tensor
+
+
+def _take(
+    module: nn.Module,
+    prefix: str,
+    weights: dict[str, torch.Tensor],
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> None:
+    """Gives a module its weights, moving them out of the dictionary."""
+    own = {name: weights.pop(name) for name in list(weights) if name.startswith(prefix)}
+    state = {name.removeprefix(prefix): tensor for name, tensor in own.items()}
+    state = {**_already_there(module), **state}
+    module.load_state_dict(state, strict=True, assign=True)
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            if buffer.is_meta:  # the only ones are timm's key biases, which are zero
+                setattr(owner, name, torch.zeros(buffer.shape, device=device, dtype=dtype))
+
+
+def _already_there(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in module.state_dict().items() if not tensor.is_meta}

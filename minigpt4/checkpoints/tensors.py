@@ -1,0 +1,107 @@
+"""Reads chosen tensors of a weights file, one at a time.
+
+No file is ever loaded whole: a tensor is read, converted and handed on before the next one, so
+that loading takes the memory of the model and of one tensor. The numbers of torch's zip files are
+read straight from their records (which checks each record's CRC32), without unpickling anything;
+files older than torch 1.6 go through `torch.load(weights_only=True)`.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from minigpt4.checkpoints.files import Header, TensorInfo
+from minigpt4.errors import CheckpointError
+
+
+def read_tensors(header: Header, names: Mapping[str, object]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Reads tensors in the order in which they lie in the file.
+
+    Args:
+        header: What `read_header` found.
+        names: The wanted tensors, by the file's own names.
+
+    Yields:
+        Name and tensor, as stored and in memory of its own.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+    """
+    by_shard: dict[Path, list[str]] = {}
+    for name in names:
+        by_shard.setdefault(header.shards[name], []).append(name)
+    read = {"safetensors": _read_safetensors, "zip": _read_zip, "legacy": _read_legacy}[header.kind]
+    for path, wanted in by_shard.items():
+        try:
+            yield from read(path, {name: header.tensors[name] for name in wanted}, header.nested)
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError) as error:
+            message = f"{path.name} is damaged and cannot be used ({error}). Fetch it again."
+            raise CheckpointError(message) from error
+
+
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+_PIECE_BYTES = 1 << 24
+
+
+def _read_safetensors(
+    path: Path, tensors: Mapping[str, TensorInfo], nested: bool
+) -> Iterator[tuple[str, torch.Tensor]]:
+    with path.open("rb") as file:
+        for name, info in sorted(tensors.items(), key=lambda item: item[1].offset):
+            file.seek(info.offset)
+            buffer = bytearray(info.bytes)
+            if file.readinto(buffer) != len(buffer):
+                raise EOFError(f"it ends within {name}")
+            yield name, _from_buffer(buffer, info.dtype).view(info.shape)
+
+
+def _read_zip(
+    path: Path, tensors: Mapping[str, TensorInfo], nested: bool
+) -> Iterator[tuple[str, torch.Tensor]]:
+    with zipfile.ZipFile(path) as archive:
+        folder = next(name for name in archive.namelist() if name.endswith("/data.pkl"))[:-8]
+        order = {entry.filename: entry.header_offset for entry in archive.infolist()}
+        records = {name: f"{folder}data/{info.record}" for name, info in tensors.items()}
+        for name in sorted(tensors, key=lambda name: order[records[name]]):
+            info = tensors[name]
+            entry = archive.getinfo(records[name])
+            buffer = bytearray(entry.file_size)
+            with archive.open(entry) as record:
+                _fill(record.read, buffer, name)
+            numbers = _from_buffer(buffer, info.dtype)
+            yield name, torch.as_strided(numbers, info.shape, info.stride, info.offset)
+
+
+def _read_legacy(
+    path: Path, tensors: Mapping[str, TensorInfo], nested: bool
+) -> Iterator[tuple[str, torch.Tensor]]:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    state = content["model"] if nested else content
+    for name in tensors:
+        yield name, state.pop(name)
+
+
+def _fill(read: Callable[[int], bytes], buffer: bytearray, name: str) -> None:
+    """Fills a buffer in pieces: reading a record whole would hold it twice."""
+    view, position = memoryview(buffer), 0
+    while position < len(view):
+        piece = read(min(_PIECE_BYTES, len(view) - position))
+        if not piece:
+            raise EOFError(f"it ends within {name}")
+        view[position : position + len(piece)] = piece
+        position += len(piece)
+    read(1)  # at its end, a record's CRC32 is compared
+
+
+def _from_buffer(buffer: bytearray, dtype: str) -> torch.Tensor:
+    if dtype not in _DTYPES:
+        raise RuntimeError(f"it holds numbers of the unknown kind {dtype}")
+    if not buffer:
+        return torch.empty(0, dtype=_DTYPES[dtype])
+    return torch.frombuffer(buffer, dtype=_DTYPES[dtype])

@@ -1,0 +1,168 @@
+"""The configuration of one demo, checked whole before anything is loaded.
+
+A new setting is one line in a dataclass here; `minigpt4.settings_file` says what a line can be.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from minigpt4.errors import ConfigError
+from minigpt4.prompt_formats import PROMPT_FORMATS
+from minigpt4.settings_file import matching, one_of, read_settings, some_text, within
+
+ASSETS = Path(__file__).parent / "assets"
+"""Files that come with this package."""
+_ASSETS_PREFIX = "assets:"
+
+_WEIGHTS = some_text("a path such as assets:tiny/projection.safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which model, and where its parts are; `locate` finds them."""
+
+    preset: str = field(metadata=some_text("a preset such as tiny"))
+    """Sizes of the parts; checked where the model is built, against the presets there are."""
+    prompt_format: str = field(metadata=one_of(PROMPT_FORMATS))
+    """How conversations are written down; it must be the one the language model was taught."""
+    vision: str = field(metadata=_WEIGHTS)
+    """Weights of the vision part."""
+    qformer: str = field(metadata=_WEIGHTS)
+    """Weights of the Q-Former."""
+    language_model: str = field(metadata=_WEIGHTS)
+    """Folder of the language model and its tokeniser."""
+    projection: str = field(metadata=_WEIGHTS)
+    """Weights of the projection, the one part MiniGPT-4 trains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationConfig:
+    """How answers are drawn unless a request says otherwise; the fields of GenerationSettings."""
+
+    max_new_tokens: int = field(default=300, metadata=within(1, 4096))
+    temperature: float = field(default=1.0, metadata=within(0, 2))
+    """0 always takes the likeliest token."""
+    top_p: float = field(default=0.9, metadata=within(0.05, 1))
+    repetition_penalty: float = field(default=1.05, metadata=within(1, 2))
+    num_beams: int = field(default=1, metadata=within(1, 5))
+    seed: int | None = field(default=None, metadata=within(0, 2**31 - 1))
+    """None draws anew every time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsConfig:
+    """What one user may ask of a server that others use too."""
+
+    queue_size: int = field(default=16, metadata=within(1, 1000))
+    """Questions that may wait; one more is refused."""
+    max_upload_mb: int = field(default=20, metadata=within(1, 20))
+    """The largest file of a picture."""
+    max_question_characters: int = field(default=2_000, metadata=within(1, 20_000))
+    max_context_tokens: int | None = field(default=None, metadata=within(64, 1_000_000))
+    """Prompt and answer together; None reads it from the language model."""
+    max_pictures: int = field(default=8, metadata=within(1, 64))
+    """Pictures of one chat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleConfig:
+    """A card on the empty page."""
+
+    picture: str = field(metadata=some_text("a picture such as assets:examples/harbour.png"))
+    question: str = field(metadata=some_text("a question"))
+    label: str = ""
+    """What the card says; the question if empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageConfig:
+    """What the web page says about itself."""
+
+    title: str = field(default="MiniGPT-4", metadata=some_text("a title"))
+    claim: str = "Talk about pictures with an open vision-language model"
+    """A few words under the title."""
+    notice: str = ""
+    """One sentence on what this model can and cannot do."""
+    link: str = field(default="", metadata=matching("(https?://.+)?", "a web address or nothing"))
+    """Where to read more; empty for no link."""
+    picture_question: str = field(
+        default="Describe this picture in detail.", metadata=some_text("a question")
+    )
+    """What is asked when a picture is sent without words."""
+    examples: tuple[ExampleConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a demo is told."""
+
+    model: ModelConfig
+    device: str = field(
+        default="auto",
+        metadata=matching(
+            r"auto|cpu|mps|cuda(:\d{1,3})?",
+            "auto, cpu, mps, cuda or cuda:N",
+            ["auto", "cpu", "mps", "cuda"],
+        ),
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    generation: GenerationConfig = GenerationConfig()
+    limits: LimitsConfig = LimitsConfig()
+    page: PageConfig = PageConfig()
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: The YAML file.
+        overrides: Settings that win over the file's, each as ``generation.temperature=0.5``.
+
+    Raises:
+        ConfigError: With every problem of the file and the overrides.
+    """
+    return read_settings(Config, path, overrides, _disagreements)
+
+
+def locate(reference: str) -> Path:
+    """Return the path of a model part or a picture.
+
+    ``assets:`` stands for the folder of files that come with this package; any other reference is a
+    path, a relative one from the current directory.
+    """
+    if reference.startswith(_ASSETS_PREFIX):
+        return ASSETS / reference.removeprefix(_ASSETS_PREFIX)
+    return Path(reference).expanduser()
+
+
+def check_files(config: Config) -> None:
+    """Check that every file the configuration names is there, before the first is loaded.
+
+    Raises:
+        ConfigError: With every file that is missing.
+    """
+    named = {
+        f"model.{part}": getattr(config.model, part)
+        for part in ("vision", "qformer", "language_model", "projection")
+    }
+    for index, example in enumerate(config.page.examples):
+        named[f"page.examples[{index}].picture"] = example.picture
+    missing = [
+        f"{key}: {reference!r} given, but there is no {locate(reference)}."
+        for key, reference in named.items()
+        if not locate(reference).exists()
+    ]
+    if missing:
+        raise ConfigError(missing)
+
+
+def _disagreements(config: Config) -> Iterator[str]:
+    """Yield a sentence for settings that are right alone but not together."""
+    answer, context = config.generation.max_new_tokens, config.limits.max_context_tokens
+    if context is not None and answer >= context:
+        yield (
+            f"generation.max_new_tokens: {answer} given, which leaves no room for a question in"
+            f" limits.max_context_tokens, {context}."
+        )

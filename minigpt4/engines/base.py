@@ -1,0 +1,121 @@
+"""What every engine is: a prompt in, a stream of text out."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from minigpt4.conversation import Prompt
+
+FinishReason = Literal["stop", "length", "cancelled"]
+"""Why an answer ended: the model ended it, it grew to `max_new_tokens`, or someone stopped it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """How an answer is drawn from the model's probabilities.
+
+    Attributes:
+        max_new_tokens: The longest answer, in tokens.
+        temperature: 0 always takes the likeliest token; 1 draws as the model says; above, wilder.
+        top_p: Draw only among the likeliest tokens that together have this probability.
+        repetition_penalty: Above 1 makes tokens that the answer already holds less likely.
+        num_beams: Above 1 follows that many answers at once and keeps the likeliest; the text then
+            comes in one piece at the end.
+        seed: Makes a drawn answer repeatable; None draws anew each time.
+
+    Source: the release's defaults (temperature 1.0, top_p 0.9, repetition_penalty 1.05).
+    """
+
+    max_new_tokens: int = 300
+    temperature: float = 1.0
+    top_p: float = 0.9
+    repetition_penalty: float = 1.05
+    num_beams: int = 1
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStep:
+    """A piece of an answer.
+
+    Attributes:
+        text: New text, valid UTF-8, free of stop strings; may be empty.
+        tokens: Tokens generated so far.
+        finish: Set on the last step only.
+    """
+
+    text: str
+    tokens: int
+    finish: FinishReason | None = None
+
+
+class Engine(Protocol):
+    """Turns prompts into streams of text."""
+
+    def stream(
+        self,
+        prompt: Prompt,
+        visual_tokens: Mapping[str, torch.Tensor],
+        settings: GenerationSettings,
+        stop_strings: Sequence[str],
+        cancel: threading.Event,
+    ) -> Iterator[EngineStep]:
+        """Generates an answer.
+
+        Args:
+            prompt: Ends where the answer begins.
+            visual_tokens: For every image slot's key the picture's visual tokens `(Q, D)`.
+            settings: How to draw tokens.
+            stop_strings: End the answer and are no part of it.
+            cancel: Ends the answer within one token of being set.
+
+        Yields:
+            Pieces; the last one, and only it, has `finish`.
+
+        Raises:
+            EngineError: If the model fails.
+        """
+        ...
+
+
+class StopStringFilter:
+    """Cuts a stream of text at the first stop string, also one that arrives in several pieces."""
+
+    def __init__(self, stop_strings: Sequence[str]) -> None:
+        self._stop_strings = tuple(stop_strings)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """Takes new text and gives back what is safe to show."""
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [at for stop in self._stop_strings if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            shown, self._held = self._held[: min(found)], ""
+            return shown
+        keep = self._undecided()
+        shown, self._held = (
+            self._held[: len(self._held) - keep],
+            self._held[len(self._held) - keep :],
+        )
+        return shown
+
+    def flush(self) -> str:
+        """What was held back in case a stop string would follow; none did."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def _undecided(self) -> int:
+        """Length of the longest end of the held text that may grow into a stop string."""
+        longest = max((len(stop) - 1 for stop in self._stop_strings), default=0)
+        for length in range(min(longest, len(self._held)), 0, -1):
+            tail = self._held[-length:]
+            if any(stop.startswith(tail) for stop in self._stop_strings):
+                return length
+        return 0

@@ -1,0 +1,91 @@
+"""Every error this package raises on purpose.
+
+    MiniGPT4Error
+    |-- ConfigError            a configuration file or a command-line override is wrong
+    |-- ImageError             a picture cannot be used
+    |-- PromptError            a question cannot be asked
+    |   `-- ContextOverflowError   a question and its pictures are longer than the model can read
+    |   `-- ContextOverflowError   a question and its pictures are longer than the model reads
+    `-- EngineError            text generation failed
+
+A message says what is wrong, where, both values and the cure. It can be shown to a user as it is:
+it holds no path of the server and no traceback. A stopped answer is no error but a finish reason.
+"""
+
+from collections.abc import Sequence
+
+
+class MiniGPT4Error(Exception):
+    """The base of every error below; ``str(error)`` is a sentence for the user."""
+
+
+class ConfigError(MiniGPT4Error):
+    """A configuration is wrong; all its problems are told at once.
+
+    Attributes:
+        problems: One line for each problem, each naming the key, the value and what is expected.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return _listed(self.problems)
+
+
+class ImageError(MiniGPT4Error):
+    """A picture cannot be used.
+
+    Attributes:
+        code: A short name that does not change between versions, such as ``"too_many_pixels"``.
+        message: One plain sentence for the user.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PromptError(MiniGPT4Error):
+    """A question or a conversation cannot become a prompt."""
+
+
+class ContextOverflowError(PromptError):
+    """One question with its pictures is longer than the model can read.
+
+    Attributes:
+        length: Tokens that the prompt needs.
+        limit: Tokens that are free for it.
+    """
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(length, limit)
+        self.length = length
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"This question and the pictures of this chat need {self.length:,} tokens, and the"
+            f" model has room for {self.limit:,}. Ask a shorter question, or start a new chat with"
+            " fewer pictures."
+        )
+
+
+class CheckpointError(MiniGPT4Error):
+    """Weights are missing, damaged or belong to another model."""
+
+
+class EngineError(MiniGPT4Error):
+    """Text generation failed."""
+
+
+def _listed(problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    heading = f"The configuration has {len(problems)} problems:"
+    return "\n".join([heading, *(f"  - {problem}" for problem in problems)])

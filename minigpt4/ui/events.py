@@ -1,0 +1,120 @@
+"""What the parts of the page do: Gradio's events on one side, `PageHandlers` on the other."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from minigpt4.config import Config
+from minigpt4.ui.handlers import PageHandlers
+from minigpt4.ui.layout import Parts, default_values
+from minigpt4.ui.views import Composer, View, chat_messages, notice_html, status_html
+
+REFUSED_BY_US = 8
+"""Events beyond our own queue that Gradio lets in, to be refused in our words rather than its."""
+
+Updates = AsyncIterator[list[Any]]
+
+
+def wire(blocks: gr.Blocks, parts: Parts, handlers: PageHandlers, config: Config) -> None:
+    """Bind every event of the page; called within its ``gr.Blocks``."""
+    events = _Events(handlers)
+    shown, fields = parts.shown, parts.settings
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    # The worker has the queue, so Gradio lets in as many questions as it holds and a few more.
+    limit = config.limits.queue_size + 1 + REFUSED_BY_US
+    asking = {**hidden, "outputs": shown, "concurrency_id": "model", "concurrency_limit": limit}
+    quick = {**hidden, "concurrency_limit": None}
+    asked = (
+        parts.composer.submit(events.submit, [parts.composer, *fields], **asking),
+        parts.chat.example_select(events.example, fields, **asking),
+        parts.chat.retry(events.retry, fields, **asking),
+        parts.chat.edit(events.edit, fields, **asking),
+    )
+    for event in asked:
+        event.failure(events.refused, None, shown, **quick)
+    parts.chat.undo(events.undo, None, shown, **quick)
+    parts.chat.clear(events.new_chat, None, shown, **quick)
+    parts.new_chat.click(events.new_chat, None, shown, **quick)
+    parts.composer.stop(events.stop, None, None, **quick)
+    parts.reset.click(events.reset, None, fields, **quick)
+    parts.theme.click(None, None, None, js="() => window.pageTheme()", api_visibility="private")
+    blocks.load(events.load, None, shown, **quick)
+    blocks.unload(events.unload)
+
+
+def updates(view: View) -> list[Any]:
+    """Turn a view into updates of the chat, the composer, the status pill and the notice."""
+    return [
+        gr.skip() if view.turns is None else chat_messages(view.turns),
+        gr.skip() if view.composer is None else _composer_update(view.composer),
+        gr.skip() if view.status is None else status_html(view.status),
+        gr.skip() if view.notice is None else notice_html(view.notice),
+    ]
+
+
+class _Events:
+    """Event functions; Gradio reads from their annotations what to pass."""
+
+    def __init__(self, handlers: PageHandlers) -> None:
+        self._handlers = handlers
+
+    async def load(self) -> Updates:
+        async for view in self._handlers.load():
+            yield updates(view)
+
+    async def submit(
+        self, request: gr.Request, value: dict[str, Any], *settings: object
+    ) -> Updates:
+        text, files = value.get("text") or "", value.get("files") or []
+        async for view in self._handlers.ask(_tab(request), text, files, settings):
+            yield updates(view)
+
+    async def example(
+        self, request: gr.Request, chosen: gr.SelectData, *settings: object
+    ) -> Updates:
+        async for view in self._handlers.example(_tab(request), _flat(chosen.index), settings):
+            yield updates(view)
+
+    async def retry(self, request: gr.Request, chosen: gr.RetryData, *settings: object) -> Updates:
+        async for view in self._handlers.retry(_tab(request), _flat(chosen.index), settings):
+            yield updates(view)
+
+    async def edit(self, request: gr.Request, chosen: gr.EditData, *settings: object) -> Updates:
+        text = chosen.value if isinstance(chosen.value, str) else ""
+        index = _flat(chosen.index)
+        async for view in self._handlers.edit(_tab(request), index, text, settings):
+            yield updates(view)
+
+    async def undo(self, request: gr.Request, chosen: gr.UndoData) -> list[Any]:
+        return updates(await self._handlers.undo(_tab(request), _flat(chosen.index)))
+
+    async def new_chat(self, request: gr.Request) -> list[Any]:
+        return updates(await self._handlers.new_chat(_tab(request)))
+
+    async def stop(self, request: gr.Request) -> None:
+        self._handlers.stop(_tab(request))
+
+    async def refused(self) -> list[Any]:
+        return updates(self._handlers.refused())
+
+    async def reset(self) -> list[Any]:
+        return list(default_values(self._handlers.table))
+
+    async def unload(self, request: gr.Request) -> None:
+        self._handlers.close(_tab(request))
+
+
+def _composer_update(composer: Composer) -> dict[str, Any]:
+    buttons = {"submit_btn": not composer.answering, "stop_btn": composer.answering}
+    value = {"value": {"text": composer.text, "files": list(composer.files)}}
+    update: dict[str, Any] = gr.update(**buttons, **({} if composer.text is None else value))
+    return update
+
+
+def _tab(request: gr.Request) -> str:
+    return request.session_hash or ""
+
+
+def _flat(index: object) -> int:
+    return index if isinstance(index, int) and not isinstance(index, bool) else -1

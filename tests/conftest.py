@@ -1,0 +1,43 @@
+"""A whole model in miniature, with random weights and a real tokenizer: tests need no assets."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from minigpt4.models.minigpt4 import MiniGPT4
+from minigpt4.models.presets import Preset, QFormerConfig, VisionConfig
+from minigpt4.models.qformer import QFormer
+from minigpt4.models.vision import VisionEncoder
+from train.tiny.language import LanguageSettings, new_language_model
+from train.tiny.tokenizer import train_tokenizer
+
+SMALLER = Preset(
+    name="smaller",
+    vision=VisionConfig(
+        architecture="vit", image_size=32, patch_size=16, width=32, depth=1, heads=2, mlp_ratio=2.0
+    ),
+    qformer=QFormerConfig(
+        queries=4, width=32, depth=1, heads=2, intermediate=64, cross_attention_every=1
+    ),
+)
+_LANGUAGE = LanguageSettings(width=64, depth=2, heads=2, intermediate=128)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic world's tokenizer, trained on fewer scenes than the shipped one."""
+    folder = tmp_path_factory.mktemp("language")
+    train_tokenizer(folder, scenes=400)
+    return folder
+
+
+@pytest.fixture
+def tiny_model(tokenizer_folder: Path) -> MiniGPT4:
+    """A model with random weights, the same in every test; each test may change its own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vision = VisionEncoder(SMALLER.vision)
+        qformer = QFormer(SMALLER.qformer, SMALLER.vision.width)
+        language = new_language_model(tokenizer_folder, _LANGUAGE)
+        return MiniGPT4(SMALLER, vision, qformer, language)

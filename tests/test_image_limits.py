@@ -1,0 +1,163 @@
+"""Bombs stop at the header, and damaged files raise nothing but our own error."""
+
+import random
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageFile
+
+from minigpt4 import images
+from minigpt4.errors import ImageError
+from minigpt4.images import load_image
+from tests.picture_files import SENTENCES, bmp, code_of, encode, gif, noise, png
+
+# Limits
+
+
+def test_an_empty_file() -> None:
+    assert code_of(b"") == "empty"
+
+
+def test_too_many_bytes(tmp_path: Path) -> None:
+    data = encode(noise(), "PNG")
+    assert code_of(data + bytes(20 * 2**20)) == "too_many_bytes"
+    path = tmp_path / "large.png"
+    path.write_bytes(data)
+    assert load_image(path, max_bytes=len(data)).size == (40, 30)
+    for source in (data, path):
+        with pytest.raises(ImageError, match=r"larger than .* MB") as caught:
+            load_image(source, max_bytes=len(data) - 1)
+        assert caught.value.code == "too_many_bytes"
+
+
+def patched_jpeg(width: int, height: int) -> bytes:
+    data = bytearray(encode(noise(), "JPEG"))
+    at = data.find(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (patched_jpeg(9_400, 9_400), r"\(9400 x 9400\). The limit is 50 megapixels."),
+        (patched_jpeg(65_000, 700), r"\(65000 x 700\). The limit is 16,384 pixels a side."),
+        (png(12_000, 12_000, 1, 0, [bytes(10)]), r"\(12000 x 12000\). The limit is 36 megapixels."),
+        (png(60_000, 60_000, 8, 2, [bytes(10)]), "16,384 pixels a side"),
+        (gif((60_000, 60_000), (1, 1)), "60000 x 60000"),
+        (gif((10, 10), (60_000, 60_000)), "36 megapixels"),
+        (gif((10, 10), (8_000, 8_000)), "8000 x 8000"),
+        (bmp(20_000, 20_000), "20000 x 20000"),
+    ],
+)
+def test_bombs_stop_at_the_header(data: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_image: object) -> None:
+        pytest.fail("a pixel was decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    with pytest.raises(ImageError, match=said) as caught:
+        load_image(data)
+    assert caught.value.code == "too_many_pixels"
+
+
+def test_aspect() -> None:
+    assert code_of(encode(Image.new("RGB", (1, 5_000)), "PNG")) == "aspect"
+    assert load_image(encode(Image.new("RGB", (100, 1)), "PNG")).size == (100, 1)
+    assert code_of(encode(Image.new("RGB", (101, 1)), "PNG")) == "aspect"
+
+
+def test_no_more_than_two_pictures_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[int] = []
+    most: list[int] = []
+
+    def decode(image: Image.Image) -> Image.Image:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+        return image.convert("RGB")
+
+    monkeypatch.setattr(images, "_as_seen", decode)
+    data = encode(noise(), "PNG")
+    threads = [threading.Thread(target=load_image, args=(data,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 2
+
+
+# Damage
+
+
+def seeds() -> list[bytes]:
+    picture = noise()
+    glass = picture.copy()
+    glass.putalpha(picture.getchannel("R"))
+    grey = picture.getchannel("R")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return [
+        encode(picture, "JPEG", exif=exif),
+        encode(picture, "JPEG", progressive=True),
+        encode(picture.convert("CMYK"), "JPEG"),
+        encode(grey, "PNG"),
+        encode(glass, "PNG", exif=exif),
+        encode(picture.convert("P"), "PNG", transparency=3),
+        encode(grey.convert("I").convert("I;16"), "PNG"),
+        encode(picture, "PNG", save_all=True, append_images=[glass], default_image=True),
+        encode(glass, "WEBP"),
+        encode(picture, "WEBP", save_all=True, append_images=[picture]),
+        encode(picture, "GIF", save_all=True, append_images=[picture]),
+        encode(picture, "BMP"),
+    ]
+
+
+def outcome_of(data: bytes) -> str:
+    """Load a file; any error but ours fails the test."""
+    try:
+        image = load_image(data)
+    except ImageError as error:
+        return error.code
+    return f"{image.mode} {image.info}"
+
+
+def test_truncated_files_are_unreadable() -> None:
+    whole = "RGB {}"  # an animation may lose its later frames, a PNG file its last bytes
+    for seed in seeds():
+        for share in (1, 10, 50, 99):
+            outcome = outcome_of(seed[: max(1, len(seed) * share // 100)])
+            assert outcome in ("unreadable", "not_supported", whole)
+        assert outcome_of(seed[: len(seed) // 10]) == "unreadable"
+        assert outcome_of(seed) == whole
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore::UserWarning")
+def test_damaged_files_raise_nothing_else() -> None:
+    chance = random.Random(5)
+    originals = seeds()
+    for _ in range(1_500):
+        data = bytearray(chance.choice(originals))
+        for _ in range(chance.choice((1, 2, 5, 20))):
+            at = chance.randrange(len(data) if chance.random() < 0.5 else min(60, len(data)))
+            match chance.randrange(4):
+                case 0:
+                    data[at] = chance.randrange(256)
+                case 1:
+                    data[at] = chance.choice((0, 127, 128, 255))
+                case 2:
+                    del data[max(at, 10) :]
+                case 3:
+                    data[at:at] = data[at : at + chance.randrange(20)]
+        assert outcome_of(bytes(data)) in {*SENTENCES, "too_many_pixels", "RGB {}"}
+
+
+def test_running_out_of_memory_is_one_of_our_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_image: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    assert code_of(encode(noise(), "PNG")) == "unreadable"

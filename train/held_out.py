@@ -1,0 +1,169 @@
+"""A look at pictures that no stage is trained on: their loss, and what the model says of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from minigpt4.checkpoints.native import Json
+from minigpt4.conversation import Conversation, Prompt, Turn, render
+from minigpt4.images import to_pixel_values
+from minigpt4.models.language import LanguageModel
+from minigpt4.models.minigpt4 import MiniGPT4
+from minigpt4.prompt_formats import PromptFormat
+from train.run_folder import RunFolder, append_lines, read_lines
+from train.samples import Batches, Sample, SampleOf
+from train.tiny.language import HELD_OUT_SEEDS
+
+_LOSS_SAMPLES = 32
+_LOSS_BATCH = 16
+_MOST_TOKENS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found.
+
+    Attributes:
+        loss: Mean loss over held-out samples.
+        right: Answers that are the true ones word for word.
+        answers: What the model said, in the order of the pictures.
+    """
+
+    loss: float
+    right: int
+    answers: tuple[str, ...]
+
+
+class HeldOut:
+    """Held-out pictures, and the questions that are put to the model about them."""
+
+    def __init__(
+        self, model: MiniGPT4, prompt_format: PromptFormat, sample_of: SampleOf, pictures: int
+    ) -> None:
+        self._model = model
+        self._prompt_format = prompt_format
+        self._batches = Batches(model, prompt_format, sample_of)
+        self._for_loss = [sample_of(HELD_OUT_SEEDS + number) for number in range(_LOSS_SAMPLES)]
+        first = HELD_OUT_SEEDS + _LOSS_SAMPLES
+        self.samples = [sample_of(first + number) for number in range(pictures)]
+
+    @torch.no_grad()
+    def look(self) -> Look:
+        """Computes the loss and asks every picture's first question, greedily."""
+        losses = [
+            self._model.loss(self._batches.of_samples(self._for_loss[start : start + _LOSS_BATCH]))
+            for start in range(0, _LOSS_SAMPLES, _LOSS_BATCH)
+        ]
+        answers = tuple(self._answer(sample) for sample in self.samples)
+        right = sum(
+            answer == sample.conversation.turns[0].answer
+            for answer, sample in zip(answers, self.samples, strict=True)
+        )
+        return Look(torch.stack(losses).mean().item(), right, answers)
+
+    def _answer(self, sample: Sample) -> str:
+        vision, preset = self._model.preset.vision, self._model.preset
+        values = to_pixel_values(sample.picture, vision.image_size, preset.mean, preset.std)
+        visual_tokens = {sample.key: self._model.encode_images(values[None])[0]}
+        turn = sample.conversation.turns[0]
+        prompt = render(
+            Conversation((Turn(turn.question, None, turn.images),)), self._prompt_format
+        )
+        return greedy_answer(self._model, prompt, visual_tokens, self._prompt_format.stop_strings)
+
+
+@torch.no_grad()
+def greedy_answer(
+    model: MiniGPT4,
+    prompt: Prompt,
+    visual_tokens: Mapping[str, torch.Tensor],
+    stop_strings: Sequence[str],
+    most_tokens: int = _MOST_TOKENS,
+) -> str:
+    """The likeliest continuation of a prompt up to its end, without what ends it.
+
+    Args:
+        model: Answers.
+        prompt: Ends with the assistant role.
+        visual_tokens: For every key of a slot the picture's visual tokens `(Q, D)`.
+        stop_strings: Each ends the answer.
+        most_tokens: The longest answer.
+    """
+    embeds = model.embed_prompt(prompt, visual_tokens)
+    language = model.language
+    causal: Any = language.model  # transformers' types leave generate to protocols of its own
+    ids = causal.generate(
+        inputs_embeds=embeds,
+        attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
+        max_new_tokens=most_tokens,
+        do_sample=False,
+        eos_token_id=language.eos_id,
+        pad_token_id=language.eos_id,
+        stopping_criteria=StoppingCriteriaList([_Stops(language, stop_strings)]),
+    )
+    text = language.decode(ids[0].tolist())
+    ends = [place for stop in stop_strings if (place := text.find(stop)) >= 0]
+    return text[: min(ends, default=len(text))].strip()
+
+
+def write_samples(folder: RunFolder, held_out: HeldOut, look: Look, step: int) -> None:
+    """Adds the answers of a look to the run's samples, as lines and as a page."""
+    pictures = folder.path / "samples"
+    pictures.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Json]] = []
+    for number, sample in enumerate(held_out.samples, start=1):
+        picture = pictures / f"{number}.png"
+        if not picture.is_file():
+            sample.picture.resize((192, 192)).save(picture)
+        turn = sample.conversation.turns[0]
+        rows.append(
+            {
+                "step": step,
+                "picture": f"samples/{picture.name}",
+                "question": turn.question,
+                "true_answer": turn.answer,
+                "answer": look.answers[number - 1],
+                "held_out_loss": look.loss,
+            }
+        )
+    append_lines(folder.samples, rows)
+    folder.samples_page.write_text(_page(folder), encoding="utf-8")
+
+
+def _page(folder: RunFolder) -> str:
+    """One table a picture, the answers in the order of the steps."""
+    rows = read_lines(folder.samples)
+    lines = ["# Answers about held-out pictures", ""]
+    for picture in dict.fromkeys(row["picture"] for row in rows):
+        own = [row for row in rows if row["picture"] == picture]
+        first = own[0]
+        lines += [f"![{picture}]({picture})", ""]
+        if first["question"]:
+            lines += [f"**{_cell(first['question'])}**", ""]
+        lines += ["| step | answer |", "|--:|:--|", f"| true | {_cell(first['true_answer'])} |"]
+        lines += [f"| {row['step']} | {_cell(row['answer'])} |" for row in own]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+class _Stops(StoppingCriteria):
+    """Ends generation when the text so far holds a stop string."""
+
+    def __init__(self, language: LanguageModel, stop_strings: Sequence[str]) -> None:
+        self._language = language
+        self._stop_strings = stop_strings
+
+    def __call__(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """Tells row by row whether to stop: `(B,)`."""
+        stopped = [
+            any(stop in self._language.decode(row) for stop in self._stop_strings)
+            for row in input_ids.tolist()
+        ]
+        return torch.tensor(stopped, device=input_ids.device)

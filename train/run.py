@@ -1,0 +1,204 @@
+"""Trains MiniGPT-4, one stage a run.
+
+    python train/run.py --stage 0   the tiny parts that the paper takes ready-made
+    python train/run.py --stage 1   the projection, from random numbers, on captions
+    python train/run.py --stage 2   the projection, from stage 1's, in the chat template
+
+With nothing else it trains the embedded default on generated pictures, which takes minutes on a
+CPU. Ctrl-C saves and stops; --resume goes on.
+"""
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from train.run_folder import RunFolder
+    from train.settings import TrainSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a stage and returns the process's exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    from minigpt4.errors import MiniGPT4Error
+    from train.errors import TrainingInterruptedError
+
+    try:
+        if options.stage == 0:
+            train_parts(options)
+        else:
+            train_projection(options)
+    except TrainingInterruptedError as stopped:
+        say(str(stopped))
+        return stopped.exit_code
+    except MiniGPT4Error as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def train_parts(options: argparse.Namespace) -> None:
+    """Stage 0: tokenizer, language model, vision encoder and Q-Former of the embedded default."""
+    from train.tiny.stage0 import run
+
+    run(options.output or Path("runs/stage0"), options.set)
+
+
+def train_projection(options: argparse.Namespace) -> None:
+    """Stages 1 and 2: the projection alone."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from train.held_out import HeldOut, write_samples
+    from train.loop import Run, new_accelerator, train
+    from train.plot import plot_run
+    from train.run_folder import RunFolder, read_lines
+    from train.samples import Batches
+    from train.stages import STAGES, load_frozen_parts, parts_table, start_projection
+
+    disable_progress_bar()
+    folder = RunFolder(_output(options))
+    settings = _settings(options, folder)
+    accelerator = new_accelerator(settings)
+    stage = STAGES[settings.stage](settings)
+    model, frozen = load_frozen_parts(settings.model)
+    came_from = start_projection(model, settings, frozen)
+    say(parts_table(model))
+    say(f"Projection: {came_from}. Data: generated pictures. Device: {accelerator.device}.")
+    say(f"Everything goes to {folder.path}.")
+
+    folder.begin(settings)
+    held_out = HeldOut(model, stage.prompt_format, stage.sample_of, settings.check_pictures)
+
+    def check(step: int) -> None:
+        look = held_out.look()
+        write_samples(folder, held_out, look, step)
+        looks = {row["step"]: row["held_out_loss"] for row in read_lines(folder.samples)}
+        title = f"Stage {settings.stage}: loss of the projection"
+        plot_run(folder.loss_curve, read_lines(folder.metrics), sorted(looks.items()), title)
+        _say_look(step, look.loss, look.right, len(look.answers), look.answers[0])
+
+    batches = Batches(model, stage.prompt_format, stage.sample_of)
+    run = Run(model, batches, settings, folder, frozen)
+    position = train(run, accelerator, check, resume=options.resume)
+    say(f"Done: {position.step:,} steps in {position.seconds / 60:.1f} minutes.")
+    _say_saved(folder, settings)
+
+
+def say(text: str) -> None:
+    """Writes a line for the person who runs this."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python train/run.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--stage", type=int, choices=(0, 1, 2), required=True, help="what to train")
+    parser.add_argument(
+        "--config", type=Path, help="settings (default: train/configs/tiny_stage<N>.yaml)"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that win over the file's, such as schedule.steps=200",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder of the run (default: the next free runs/stage<N>)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint in --output (default: the newest runs/stage<N>)",
+    )
+    return parser
+
+
+def _output(options: argparse.Namespace) -> Path:
+    """The run's folder: the one asked for, else the newest to resume, else a free one."""
+    from train.errors import TrainingError
+    from train.run_folder import RunFolder
+
+    name = f"stage{options.stage}"
+    if options.output is None and options.resume:
+        candidates = [RunFolder(path) for path in Path("runs").glob(f"{name}*")]
+        begun = [each for each in candidates if each.checkpoint.is_file()]
+        if not begun:
+            raise TrainingError(f"There is no run of stage {options.stage} in runs/ to resume.")
+        return max(begun, key=lambda each: each.checkpoint.stat().st_mtime).path
+    if options.output is None:
+        number = 1
+        path = Path("runs") / name
+        while path.exists():
+            number += 1
+            path = Path("runs") / f"{name}-{number}"
+        return path
+    output: Path = options.output
+    if not options.resume and RunFolder(output).metrics.is_file():
+        message = (
+            f"{output} holds a run already. Add --resume to go on, or choose another --output."
+        )
+        raise TrainingError(message)
+    return output
+
+
+def _settings(options: argparse.Namespace, folder: "RunFolder") -> "TrainSettings":
+    """The settings asked for; a run that is resumed without any has those it was started with."""
+    from train.errors import TrainingError
+    from train.settings import DEFAULT_CONFIGS, load_settings
+
+    if options.resume and options.config is None and not options.set:
+        settings = folder.stored_settings()
+    else:
+        settings = load_settings(options.config or DEFAULT_CONFIGS[options.stage], options.set)
+    if settings.stage != options.stage:
+        message = f"--stage {options.stage} given, and the settings are for stage {settings.stage}."
+        raise TrainingError(message)
+    return settings
+
+
+def _say_look(step: int, loss: float, right: int, asked: int, answer: str) -> None:
+    from tqdm import tqdm
+
+    shown = answer if len(answer) <= 100 else f"{answer[:100]}..."
+    line = f"step {step:>6,}  held-out loss {loss:.3f}, {right} of {asked} answers exact: {shown!r}"
+    tqdm.write(line, file=sys.stdout)
+
+
+def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
+    from train.settings import demo_overrides
+
+    for path, what in (
+        (folder.projection, "the projection"),
+        (folder.checkpoint, "all that --resume needs"),
+        (folder.samples_page, "answers about held-out pictures"),
+        (folder.loss_curve, "the loss curve"),
+    ):
+        say(f"  {path}  {what}")
+    if settings.stage == 1:
+        say("Go on with stage 2:")
+        say(f"  python train/run.py --stage 2 --set start={shlex.quote(str(folder.projection))}")
+        return
+    overrides = demo_overrides(settings, folder.projection)
+    say("Talk to it:")
+    say("  python demo.py " + " ".join(f"--set {shlex.quote(each)}" for each in overrides))
+
+
+if __name__ == "__main__":
+    # Python puts train/ first; `minigpt4` and `train` are found from the project's folder, and no
+    # file in train/ may shadow a library.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.exit(main())
