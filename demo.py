@@ -58,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         _say(f"The page is open on {url}{f' and {shared_url}' if shared_url else ''}")
         loading.result()
-        leave_working_directory()
-        _say("The model is ready. Press Ctrl+C to stop.")
-        threading.Event().wait()
+        with leave_working_directory():
+            _say("The model is ready. Press Ctrl+C to stop.")
+            threading.Event().wait()
     except KeyboardInterrupt:
         return 0
     except Exception as error:  # noqa: BLE001 - whatever keeps the page or the model from starting

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from minigpt4.config import GenerationSettings
 from minigpt4.conversation import (
     MAX_QUESTION_CHARACTERS,
     Conversation,
@@ -18,7 +19,7 @@ from minigpt4.conversation import (
     fit,
     render,
 )
-from minigpt4.engines.base import Engine, FinishReason, GenerationSettings
+from minigpt4.engines.base import Engine, FinishReason
 from minigpt4.errors import PromptError
 from minigpt4.images import image_key, load_image, to_pixel_values
 from minigpt4.models.minigpt4 import MiniGPT4

@@ -10,6 +10,7 @@ from typing import Literal
 
 from minigpt4.errors import ConfigError
 from minigpt4.prompt_formats import PROMPT_FORMATS
+from minigpt4.references import parse_reference, published_at
 from minigpt4.settings_file import matching, one_of, read_settings, some_text, within
 
 ASSETS = Path(__file__).parent / "assets"
@@ -29,26 +30,40 @@ class ModelConfig:
     """How conversations are written down; it must be the one the language model was taught."""
     vision: str = field(metadata=_WEIGHTS)
     """Weights of the vision part."""
-    qformer: str = field(metadata=_WEIGHTS)
-    """Weights of the Q-Former."""
+    qformer: str = ""
+    """Weights of the Q-Former; empty for a preset without one."""
     language_model: str = field(metadata=_WEIGHTS)
     """Folder of the language model and its tokeniser."""
     projection: str = field(metadata=_WEIGHTS)
     """Weights of the projection, the one part MiniGPT-4 trains."""
+    image_size: int | None = field(default=None, metadata=within(14, 2048))
+    """Side of the square pictures in pixels; None takes the preset's."""
+    vision_heads: int | None = field(default=None, metadata=within(1, 256))
+    """Attention heads of a vision part that is not of the preset's width."""
+    qformer_heads: int | None = field(default=None, metadata=within(1, 256))
+    """The same of the Q-Former."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationConfig:
-    """How answers are drawn unless a request says otherwise; the fields of GenerationSettings."""
+class GenerationSettings:
+    """How an answer is drawn from the model's probabilities.
+
+    Source: the release's defaults (temperature 1.0, top_p 0.9, repetition_penalty 1.05).
+    """
 
     max_new_tokens: int = field(default=300, metadata=within(1, 4096))
+    """The longest answer, in tokens."""
     temperature: float = field(default=1.0, metadata=within(0, 2))
-    """0 always takes the likeliest token."""
+    """0 always takes the likeliest token; 1 draws as the model says; above, wilder."""
     top_p: float = field(default=0.9, metadata=within(0.05, 1))
+    """Draw only among the likeliest tokens that together have this probability."""
     repetition_penalty: float = field(default=1.05, metadata=within(1, 2))
+    """Above 1 makes tokens that the answer already holds less likely."""
     num_beams: int = field(default=1, metadata=within(1, 5))
+    """Above 1 follows that many answers at once and keeps the likeliest; the text then comes in one
+    piece at the end."""
     seed: int | None = field(default=None, metadata=within(0, 2**31 - 1))
-    """None draws anew every time."""
+    """Makes a drawn answer repeatable; None draws anew every time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +123,11 @@ class Config:
         ),
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    generation: GenerationConfig = GenerationConfig()
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+    """Holds the language model in fewer bits, on a CUDA device."""
+    spread: bool = False
+    """Lays the language model over all CUDA devices; the rest stays on the first."""
+    generation: GenerationSettings = GenerationSettings()
     limits: LimitsConfig = LimitsConfig()
     page: PageConfig = PageConfig()
 
@@ -146,16 +165,25 @@ def check_files(config: Config) -> None:
     named = {
         f"model.{part}": getattr(config.model, part)
         for part in ("vision", "qformer", "language_model", "projection")
+        if getattr(config.model, part)
     }
     for index, example in enumerate(config.page.examples):
         named[f"page.examples[{index}].picture"] = example.picture
-    missing = [
-        f"{key}: {reference!r} given, but there is no {locate(reference)}."
-        for key, reference in named.items()
-        if not locate(reference).exists()
-    ]
-    if missing:
-        raise ConfigError(missing)
+    problems = []
+    for key, text in named.items():
+        try:
+            reference = parse_reference(text)
+        except ConfigError as error:
+            problems += [f"{key}: {problem}" for problem in error.problems]
+            continue
+        # Files of the hub may still have to be fetched.
+        if reference.local and not locate(reference.local).exists():
+            path = locate(reference.local)
+            place = published_at(path.name)
+            cure = f" Get it from {place}." if place else ""
+            problems.append(f"{key}: {text!r} given, but there is no {path}.{cure}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _disagreements(config: Config) -> Iterator[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from minigpt4.checkpoints.native import save_part
 from minigpt4.models.minigpt4 import MiniGPT4
-from minigpt4.models.presets import Preset, QFormerConfig, VisionConfig
+from minigpt4.models.presets import TINY, Preset, QFormerConfig, VisionConfig
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from train.tiny.language import LanguageSettings, new_language_model
@@ -27,7 +28,7 @@ _LANGUAGE = LanguageSettings(width=64, depth=2, heads=2, intermediate=128)
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic world's tokenizer, trained on fewer scenes than the shipped one."""
-    folder = tmp_path_factory.mktemp("language")
+    folder = tmp_path_factory.mktemp("tokenizer")
     train_tokenizer(folder, scenes=400)
     return folder
 
@@ -41,3 +42,19 @@ def tiny_model(tokenizer_folder: Path) -> MiniGPT4:
         qformer = QFormer(SMALLER.qformer, SMALLER.vision.width)
         language = new_language_model(tokenizer_folder, _LANGUAGE)
         return MiniGPT4(SMALLER, vision, qformer, language)
+
+
+@pytest.fixture(scope="session")
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random parts of the tiny preset as files: vision, qformer and the folder language."""
+    folder = tmp_path_factory.mktemp("parts")
+    train_tokenizer(folder / "language", scenes=400)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vision = VisionEncoder(TINY.vision)
+        qformer = QFormer(TINY.qformer, TINY.vision.width)
+        language = new_language_model(folder / "language", _LANGUAGE)
+    save_part(folder / "vision.safetensors", vision, "vision", preset=TINY.name)
+    save_part(folder / "qformer.safetensors", qformer, "qformer", preset=TINY.name)
+    language.model.save_pretrained(folder / "language")
+    return folder

@@ -19,7 +19,6 @@ from train.tiny.language import HELD_OUT_SEEDS
 
 _LOSS_SAMPLES = 32
 _LOSS_BATCH = 16
-_MOST_TOKENS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,15 @@ class HeldOut:
     """Held-out pictures, and the questions that are put to the model about them."""
 
     def __init__(
-        self, model: MiniGPT4, prompt_format: PromptFormat, sample_of: SampleOf, pictures: int
+        self,
+        model: MiniGPT4,
+        prompt_format: PromptFormat,
+        sample_of: SampleOf,
+        *,
+        pictures: int,
+        tokens: int,
     ) -> None:
+        self._tokens = tokens
         self._model = model
         self._prompt_format = prompt_format
         self._batches = Batches(model, prompt_format, sample_of)
@@ -72,7 +78,8 @@ class HeldOut:
         prompt = render(
             Conversation((Turn(turn.question, None, turn.images),)), self._prompt_format
         )
-        return greedy_answer(self._model, prompt, visual_tokens, self._prompt_format.stop_strings)
+        stop_strings = self._prompt_format.stop_strings
+        return greedy_answer(self._model, prompt, visual_tokens, stop_strings, self._tokens)
 
 
 @torch.no_grad()
@@ -81,7 +88,7 @@ def greedy_answer(
     prompt: Prompt,
     visual_tokens: Mapping[str, torch.Tensor],
     stop_strings: Sequence[str],
-    most_tokens: int = _MOST_TOKENS,
+    most_tokens: int,
 ) -> str:
     """The likeliest continuation of a prompt up to its end, without what ends it.
 

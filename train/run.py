@@ -47,9 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train_parts(options: argparse.Namespace) -> None:
     """Stage 0: tokenizer, language model, vision encoder and Q-Former of the embedded default."""
+    from train.errors import TrainingError
+    from train.settings import parts_overrides
     from train.tiny.stage0 import run
 
-    run(options.output or Path("runs/stage0"), options.set)
+    if options.config or options.set:
+        raise TrainingError("Stage 0 takes no --config and no --set: its settings are its code.")
+    output = options.output or Path("runs/stage0")
+    run(output)
+    say("Go on with stage 1:")
+    say(f"  python train/run.py --stage 1 {_overrides(parts_overrides(output))}")
 
 
 def train_projection(options: argparse.Namespace) -> None:
@@ -63,7 +70,7 @@ def train_projection(options: argparse.Namespace) -> None:
     from train.samples import Batches
     from train.stages import STAGES, load_frozen_parts, parts_table, start_projection
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = RunFolder(_output(options))
     settings = _settings(options, folder)
     accelerator = new_accelerator(settings)
@@ -75,7 +82,13 @@ def train_projection(options: argparse.Namespace) -> None:
     say(f"Everything goes to {folder.path}.")
 
     folder.begin(settings)
-    held_out = HeldOut(model, stage.prompt_format, stage.sample_of, settings.check_pictures)
+    held_out = HeldOut(
+        model,
+        stage.prompt_format,
+        stage.sample_of,
+        pictures=settings.check_pictures,
+        tokens=settings.check_tokens,
+    )
 
     def check(step: int) -> None:
         look = held_out.look()
@@ -122,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the checkpoint in --output (default: the newest runs/stage<N>)",
+        help="go on from the checkpoint in --output (default: the newest runs/stage<N>); stage 0"
+        " always does",
     )
     return parser
 
@@ -179,7 +193,7 @@ def _say_look(step: int, loss: float, right: int, asked: int, answer: str) -> No
 
 
 def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
-    from train.settings import demo_overrides
+    from train.settings import changed_parts
 
     for path, what in (
         (folder.projection, "the projection"),
@@ -189,12 +203,17 @@ def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
     ):
         say(f"  {path}  {what}")
     if settings.stage == 1:
+        start = [f"start={folder.projection}", *changed_parts(settings)]
         say("Go on with stage 2:")
-        say(f"  python train/run.py --stage 2 --set start={shlex.quote(str(folder.projection))}")
-        return
-    overrides = demo_overrides(settings, folder.projection)
-    say("Talk to it:")
-    say("  python demo.py " + " ".join(f"--set {shlex.quote(each)}" for each in overrides))
+        say(f"  python train/run.py --stage 2 {_overrides(start)}")
+    else:
+        projection = [f"model.projection={folder.projection}", *changed_parts(settings)]
+        say("Talk to it:")
+        say(f"  python demo.py {_overrides(projection)}")
+
+
+def _overrides(settings: Sequence[str]) -> str:
+    return " ".join(f"--set {shlex.quote(each)}" for each in settings)
 
 
 if __name__ == "__main__":

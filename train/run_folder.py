@@ -194,7 +194,8 @@ class RunFolder:
             raise TrainingError(message)
 
 
-_MAY_CHANGE = frozenset({"save_every", "check_every", "device"})
+_MAY_CHANGE = frozenset({"save_every", "check_every", "check_pictures", "check_tokens", "device"})
+"""Settings that do not change what a run learns."""
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Json]]) -> None:

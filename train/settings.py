@@ -87,6 +87,8 @@ class TrainSettings:
     """Steps between two looks at held-out pictures."""
     check_pictures: int = field(default=8, metadata=within(1, 1000))
     """Held-out pictures that are asked about."""
+    check_tokens: int = field(default=120, metadata=within(1, 2000))
+    """The longest answer about one of them."""
 
     @property
     def samples_per_step(self) -> int:
@@ -121,15 +123,23 @@ def settings_from(content: Mapping[str, Any]) -> TrainSettings:
     return TrainSettings(**{**content, **groups})
 
 
-def demo_overrides(settings: TrainSettings, projection: Path) -> list[str]:
-    """What to tell the embedded default's demo so that it answers with a new projection."""
+def changed_parts(settings: TrainSettings) -> list[str]:
+    """The overrides that name every part of a run that is not the embedded default's."""
     default = asdict(load_settings(DEFAULT_CONFIGS[2]).model)
-    other = [
+    return [
         f"model.{name}={value}"
         for name, value in asdict(settings.model).items()
         if value != default[name]
     ]
-    return [f"model.projection={projection}", *other]
+
+
+def parts_overrides(folder: Path) -> list[str]:
+    """The overrides that train on the parts stage 0 left in a folder."""
+    return [
+        f"model.vision={folder / 'vision.safetensors'}",
+        f"model.qformer={folder / 'qformer.safetensors'}",
+        f"model.language_model={folder / 'language'}",
+    ]
 
 
 def _disagreements(settings: TrainSettings) -> Iterator[str]:

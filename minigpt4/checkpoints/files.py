@@ -11,7 +11,7 @@ import json
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -66,7 +66,6 @@ class Header:
         tensors: Every tensor by the file's own name.
         metadata: Strings a safetensors file carries along.
         shards: For every tensor the file it lies in.
-        nested: The tensors of a pickle lie under its key "model".
     """
 
     path: Path
@@ -74,7 +73,6 @@ class Header:
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     shards: Mapping[str, Path]
-    nested: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -100,12 +98,12 @@ def read_header(path: Path) -> Header:
                 return Header(path, "safetensors", tensors, metadata, dict.fromkeys(tensors, path))
             kind: Literal["zip", "legacy"] = "zip" if start[:4] == b"PK\x03\x04" else "legacy"
             content = _read_zip(file) if kind == "zip" else _read_legacy(file)
-        except _FileFault as fault_found:
+        except _FileFaultError as fault_found:
             raise CheckpointError(_refused(path, str(fault_found))) from None
-    tensors, nested = _named_tensors(content)
+    tensors = _named_tensors(content)
     if not tensors:
         raise CheckpointError(_refused(path, "it holds no named tensors"))
-    return Header(path, kind, tensors, {}, dict.fromkeys(tensors, path), nested)
+    return Header(path, kind, tensors, {}, dict.fromkeys(tensors, path))
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -144,7 +142,7 @@ _STORAGES = {
 }  # fmt: skip
 
 
-class _FileFault(Exception):
+class _FileFaultError(Exception):
     """The file cannot be read; the message completes "it cannot be used: ..."."""
 
 
@@ -167,13 +165,11 @@ def _not_weights(start: bytes) -> str | None:
     return None
 
 
-def _read_safetensors(
-    file: BinaryIO, size: int
-) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+def _read_safetensors(file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, _MAX_HEADER_BYTES):
-        raise _FileFault(
+        raise _FileFaultError(
             f"it is cut off or no safetensors file ({size:,} bytes, header says {length:,}). Fetch "
             "it again"
         )
@@ -188,9 +184,9 @@ def _read_safetensors(
         }
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise _FileFault("its safetensors header is damaged. Fetch it again") from None
+        raise _FileFaultError("its safetensors header is damaged. Fetch it again") from None
     if 8 + length + end != size:
-        raise _FileFault(
+        raise _FileFaultError(
             f"it has {size:,} bytes, its header promises {8 + length + end:,}. Fetch it again"
         )
     return tensors, metadata
@@ -213,7 +209,6 @@ def _read_index(path: Path) -> Header:
         {name: headers[shard].tensors[name] for name, shard in names.items()},
         first.metadata,
         {name: path.parent / shard for name, shard in names.items()},
-        first.nested,
     )
 
 
@@ -222,12 +217,12 @@ def _read_zip(file: BinaryIO) -> object:
         with zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(names) != 1:
-                raise _FileFault("it is a zip archive, but not one that torch.save wrote")
+                raise _FileFaultError("it is a zip archive, but not one that torch.save wrote")
             if archive.getinfo(names[0]).file_size > _MAX_HEADER_BYTES:
-                raise _FileFault("its table of contents is larger than any real one")
+                raise _FileFaultError("its table of contents is larger than any real one")
             return _unpickle(io.BytesIO(archive.read(names[0])))
     except (zipfile.BadZipFile, EOFError, OSError):
-        raise _FileFault("it is cut off or damaged. Fetch it again") from None
+        raise _FileFaultError("it is cut off or damaged. Fetch it again") from None
 
 
 def _read_legacy(file: BinaryIO) -> object:
@@ -242,10 +237,10 @@ def _read_legacy(file: BinaryIO) -> object:
 def _unpickle(file: BinaryIO | io.BytesIO) -> object:
     try:
         return _ShapeUnpickler(file).load()
-    except _FileFault:
+    except _FileFaultError:
         raise
     except Exception:  # noqa: BLE001 - a damaged pickle can raise anything
-        raise _FileFault(
+        raise _FileFaultError(
             "it is neither safetensors nor a file that torch.save wrote, or it is damaged"
         ) from None
 
@@ -266,7 +261,7 @@ def _rebuild_tensor(
     storage: object, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
 ) -> object:
     if not isinstance(storage, _Storage):
-        raise _FileFault("one of its tensors has no storage")
+        raise _FileFaultError("one of its tensors has no storage")
     return TensorInfo(tuple(size), storage.dtype, storage.record, int(offset), tuple(stride))
 
 
@@ -296,30 +291,29 @@ class _ShapeUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise _FileFault(
+            raise _FileFaultError(
                 f"it would run code when opened ({module}.{name}). Weights hold none; do not use "
                 "files from this source"
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:  # noqa: ANN401 - pickle's signature
-        if isinstance(pid, tuple) and len(pid) > 2 and isinstance(pid[1], _Storage):  # noqa: PLR2004
+        if isinstance(pid, tuple) and len(pid) >= _STORAGE_NAMED and isinstance(pid[1], _Storage):
             return _Storage(pid[1].dtype, str(pid[2]))
-        raise _FileFault("its tensors are stored in a way that torch.save does not use")
+        raise _FileFaultError("its tensors are stored in a way that torch.save does not use")
 
 
+_STORAGE_NAMED = 3  # a persistent id is ("storage", type, key, ...)
 _DTYPES = frozenset({"float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8"})
 
 
-def _named_tensors(content: object) -> tuple[dict[str, TensorInfo], bool]:
-    """The tensors of a state dict, and whether they lay under the key "model"."""
+def _named_tensors(content: object) -> dict[str, TensorInfo]:
+    """The tensors of a state dict, or of the one under the key "model" of a checkpoint."""
     if not isinstance(content, Mapping):
-        return {}, False
+        return {}
     inner = content.get("model")
-    nested = isinstance(inner, Mapping)
-    return dict(_flat(inner if isinstance(inner, Mapping) else content)), nested
-
-
-def _flat(state: Mapping[object, object]) -> Iterator[tuple[str, TensorInfo]]:
-    for name, value in state.items():
-        if isinstance(name, str) and isinstance(value, TensorInfo):
-            yield name, value
+    state = inner if isinstance(inner, Mapping) else content
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(name, str) and isinstance(value, TensorInfo)
+    }

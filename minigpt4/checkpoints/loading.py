@@ -54,9 +54,8 @@ def load_picture_side(
     reader = qformer if qformer is not None else JoinedPatches(preset.vision, joined)
     for part in (vision, reader):
         part.requires_grad_(requires_grad=False)
-    for part in (vision, reader, projection):
         part.eval()
-    return vision, reader, projection
+    return vision, reader, projection.eval()
 
 
 def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:

@@ -99,9 +99,7 @@ def plan_model(
     heads = heads or Heads()
     language = inspect_language(sources.language_model, prompt_format)
     offers = _offers(sources)
-    vision = vision_sizes(
-        offers["vision"], preset, heads=heads.vision, image_size=image_size
-    )
+    vision = vision_sizes(offers["vision"], preset, heads=heads.vision, image_size=image_size)
     qformer = None
     expected = vision_tensors(vision)
     if "qformer" in offers:
@@ -223,7 +221,7 @@ def _pair_problems(
     projection = offers["projection"]
     path = projection.header.path.name
     weight = projection.origins.get("projection.weight")
-    if weight is not None and len(weight.info.shape) == 2:  # noqa: PLR2004 - a matrix
+    if weight is not None and len(weight.info.shape) == 2:
         written, read = weight.info.shape
         if (written, read) == (query_width, language.width) and written != read:
             yield f"{path}: the projection is transposed, {(written, read)}"
@@ -261,6 +259,6 @@ def _warnings(offers: Mapping[Part, Offer], prompt_format: str | None) -> Iterat
     trained = native_record(offer.header).get("prompt_format")
     if trained and prompt_format and trained != prompt_format:
         yield (
-            f"{offer.header.path.name} was trained with prompt format {trained}, and {prompt_format}"
-            " is set."
+            f"{offer.header.path.name} was trained with prompt format {trained}, and "
+            f"{prompt_format} is set."
         )

@@ -26,7 +26,7 @@ Part = Literal["vision", "qformer", "projection"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What becomes of the tensors whose whole name matches a pattern.
+    r"""What becomes of the tensors whose whole name matches a pattern.
 
     Attributes:
         pattern: Regular expression.
@@ -142,9 +142,7 @@ _VIT_BLOCK = _VIT + r"blocks.\1."
 HUGGING_FACE: tuple[Rule, ...] = (
     Rule(r"vision_model\.embeddings\.class_embedding", _VIT + "cls_token"),
     Rule(r"vision_model\.embeddings\.position_embedding", _VIT + "pos_embed"),
-    Rule(
-        rf"vision_model\.embeddings\.patch_embedding\.{_ENDING}", _VIT + r"patch_embed.proj.\1"
-    ),
+    Rule(rf"vision_model\.embeddings\.patch_embedding\.{_ENDING}", _VIT + r"patch_embed.proj.\1"),
     Rule(_HF_BLOCK + rf"layer_norm([12])\.{_ENDING}", _VIT_BLOCK + r"norm\2.\3"),
     Rule(_HF_BLOCK + rf"(mlp\.fc[12])\.{_ENDING}", _VIT_BLOCK + r"\2.\3"),
     Rule(_HF_BLOCK + rf"self_attn\.projection\.{_ENDING}", _VIT_BLOCK + r"attn.proj.\2"),

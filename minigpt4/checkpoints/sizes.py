@@ -104,7 +104,9 @@ def qformer_sizes(offer: Offer, preset: Preset, *, heads: int | None = None) -> 
         queries=queries,
         width=width,
         depth=depth,
-        heads=_heads(offer, "qformer", width, known.width, heads or (known.heads if same else None)),
+        heads=_heads(
+            offer, "qformer", width, known.width, heads or (known.heads if same else None)
+        ),
         intermediate=intermediate,
         cross_attention_every=crossing[1] - crossing[0] if len(crossing) > 1 else max(1, depth),
     )

@@ -35,7 +35,7 @@ def read_tensors(header: Header, names: Mapping[str, object]) -> Iterator[tuple[
     read = {"safetensors": _read_safetensors, "zip": _read_zip, "legacy": _read_legacy}[header.kind]
     for path, wanted in by_shard.items():
         try:
-            yield from read(path, {name: header.tensors[name] for name in wanted}, header.nested)
+            yield from read(path, {name: header.tensors[name] for name in wanted})
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError) as error:
             message = f"{path.name} is damaged and cannot be used ({error}). Fetch it again."
             raise CheckpointError(message) from error
@@ -50,7 +50,7 @@ _PIECE_BYTES = 1 << 24
 
 
 def _read_safetensors(
-    path: Path, tensors: Mapping[str, TensorInfo], nested: bool
+    path: Path, tensors: Mapping[str, TensorInfo]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     with path.open("rb") as file:
         for name, info in sorted(tensors.items(), key=lambda item: item[1].offset):
@@ -61,9 +61,7 @@ def _read_safetensors(
             yield name, _from_buffer(buffer, info.dtype).view(info.shape)
 
 
-def _read_zip(
-    path: Path, tensors: Mapping[str, TensorInfo], nested: bool
-) -> Iterator[tuple[str, torch.Tensor]]:
+def _read_zip(path: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str, torch.Tensor]]:
     with zipfile.ZipFile(path) as archive:
         folder = next(name for name in archive.namelist() if name.endswith("/data.pkl"))[:-8]
         order = {entry.filename: entry.header_offset for entry in archive.infolist()}
@@ -79,10 +77,11 @@ def _read_zip(
 
 
 def _read_legacy(
-    path: Path, tensors: Mapping[str, TensorInfo], nested: bool
+    path: Path, tensors: Mapping[str, TensorInfo]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     content = torch.load(path, map_location="cpu", weights_only=True)
-    state = content["model"] if nested else content
+    inner = content.get("model")
+    state = dict(inner if isinstance(inner, Mapping) else content)
     for name in tensors:
         yield name, state.pop(name)
 

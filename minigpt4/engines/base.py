@@ -7,34 +7,11 @@ from typing import Literal, Protocol
 
 import torch
 
+from minigpt4.config import GenerationSettings
 from minigpt4.conversation import Prompt
 
 FinishReason = Literal["stop", "length", "cancelled"]
 """Why an answer ended: the model ended it, it grew to `max_new_tokens`, or someone stopped it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSettings:
-    """How an answer is drawn from the model's probabilities.
-
-    Attributes:
-        max_new_tokens: The longest answer, in tokens.
-        temperature: 0 always takes the likeliest token; 1 draws as the model says; above, wilder.
-        top_p: Draw only among the likeliest tokens that together have this probability.
-        repetition_penalty: Above 1 makes tokens that the answer already holds less likely.
-        num_beams: Above 1 follows that many answers at once and keeps the likeliest; the text then
-            comes in one piece at the end.
-        seed: Makes a drawn answer repeatable; None draws anew each time.
-
-    Source: the release's defaults (temperature 1.0, top_p 0.9, repetition_penalty 1.05).
-    """
-
-    max_new_tokens: int = 300
-    temperature: float = 1.0
-    top_p: float = 0.9
-    repetition_penalty: float = 1.05
-    num_beams: int = 1
-    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

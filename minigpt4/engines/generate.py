@@ -6,15 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
 
+from minigpt4.config import GenerationSettings
 from minigpt4.conversation import Prompt
-from minigpt4.engines.base import EngineStep, FinishReason, GenerationSettings, StopStringFilter
+from minigpt4.engines.base import EngineStep, FinishReason, StopStringFilter
 from minigpt4.errors import EngineError
 from minigpt4.models.minigpt4 import MiniGPT4
 
 _END = object()
+_NEW_CONFIG: Any = GenerationConfig  # its constructor has no types
 
 
 class GenerateEngine:
@@ -48,7 +56,7 @@ class GenerateEngine:
                 thread.join()
 
 
-class _Answer(BaseStreamer, StoppingCriteria):  # type: ignore[misc] # untyped bases
+class _Answer(BaseStreamer, StoppingCriteria):
     """One answer on its way: fed by `generate` in its thread, read by `steps` in the caller's."""
 
     def __init__(
@@ -75,11 +83,14 @@ class _Answer(BaseStreamer, StoppingCriteria):  # type: ignore[misc] # untyped b
             if settings.seed is not None:
                 torch.manual_seed(settings.seed)
             streaming = settings.num_beams == 1
-            output = self._model.language.model.generate(
+            # transformers types `generate` for a protocol of its own.
+            causal: Any = self._model.language.model
+            output = causal.generate(
                 inputs_embeds=embeds,
                 attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
                 generation_config=generation_config(self._model, settings),
                 streamer=self if streaming else None,
+                logits_processor=_penalties(settings),
                 stopping_criteria=StoppingCriteriaList([self]),
             )
             if not streaming:
@@ -108,9 +119,7 @@ class _Answer(BaseStreamer, StoppingCriteria):  # type: ignore[misc] # untyped b
     def end(self) -> None:
         """Called by `generate` after the last token."""
 
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any
-    ) -> torch.Tensor:  # transformers' signature
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         """Called by `generate` after every token: whether each row is done."""
         del scores
         done = self._filter.stopped or self._cancel.is_set() or self.abandoned.is_set()
@@ -139,17 +148,27 @@ def generation_config(model: MiniGPT4, settings: GenerationSettings) -> Generati
         # transformers' own default of top_k=50 would silently apply.
         {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0} if drawn else {}
     )
-    return GenerationConfig(
+    config: GenerationConfig = _NEW_CONFIG(
         max_new_tokens=settings.max_new_tokens,
         do_sample=drawn,
         num_beams=settings.num_beams,
-        repetition_penalty=settings.repetition_penalty,
         length_penalty=1.0,
         bos_token_id=model.language.bos_id,
         eos_token_id=model.language.eos_id,
         pad_token_id=model.language.eos_id,
         **sampling,
     )
+    return config
+
+
+def _penalties(settings: GenerationSettings) -> LogitsProcessorList:
+    """The repetition penalty, on the answer's own tokens as in the release.
+
+    Given as a setting it would do the same, with a warning at every answer that it does.
+    """
+    if settings.repetition_penalty == 1:
+        return LogitsProcessorList()
+    return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)])
 
 
 def _as_engine_error(error: BaseException) -> BaseException:

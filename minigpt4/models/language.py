@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentencepiece import SentencePieceProcessor
@@ -75,9 +76,9 @@ class TextStream:
     """Decodes ids one at a time into pieces of text that are each valid UTF-8.
 
     A character that spans several byte tokens comes out whole with the last of them. Every byte
-    that is part of no character becomes U+FFFD, as in the release; one left open at the end is
-    dropped. The tokenizer's own space before the first word is left
-    out, as are special tokens.
+    that is part of no character becomes U+FFFD, as in the release; a character that is still open
+    at the end is dropped. The tokenizer's own space before the first word is left out, as are
+    special tokens.
     """
 
     def __init__(self, pieces: SentencePieceProcessor) -> None:
@@ -134,7 +135,7 @@ def load_language_model(folder: Path, dtype: torch.dtype) -> LanguageModel:
         )
         raise CheckpointError(message)
     try:
-        model, report = LlamaForCausalLM.from_pretrained(
+        loaded: Any = LlamaForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
         tokenizer = LlamaTokenizer.from_pretrained(folder, local_files_only=True)
@@ -142,6 +143,7 @@ def load_language_model(folder: Path, dtype: torch.dtype) -> LanguageModel:
     except (OSError, ValueError, RuntimeError) as error:
         message = f"The language model in {folder} could not be read: {error}"
         raise CheckpointError(message) from error
+    model, report = loaded
     problems = list(_loading_problems(report))
     if problems:
         message = f"The weights in {folder} do not fit their config.json: {'; '.join(problems)}"

@@ -44,7 +44,7 @@ class JoinedPatches(nn.Module):
         if patches % joined:
             message = (
                 f"{patches} patches ({vision.image_size} pixels by {vision.patch_size}) cannot be "
-                f"joined by {joined}: choose an image size whose patches are a multiple of {joined}."
+                f"joined by {joined}. Choose an image size whose patches are a multiple of it."
             )
             raise ValueError(message)
         self.config = JoinedPatchesConfig(patches // joined, vision.width * joined, joined)

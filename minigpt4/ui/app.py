@@ -6,7 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+# Both are read when Gradio is imported: nothing here reports to anybody.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -70,6 +72,12 @@ def launch_options(config: Config) -> dict[str, Any]:
     }
 
 
-def leave_working_directory() -> None:
-    """Move to an empty folder: Gradio may serve files of the working directory to those who ask."""
-    os.chdir(tempfile.mkdtemp(prefix="minigpt4-page-"))
+def leave_working_directory() -> "tempfile.TemporaryDirectory[str]":
+    """Move to an empty folder, for Gradio serves files of the working directory to those who ask.
+
+    Returns:
+        The folder; it is deleted when this object goes.
+    """
+    empty = tempfile.TemporaryDirectory(prefix="minigpt4-page-", ignore_cleanup_errors=True)
+    os.chdir(empty.name)
+    return empty

@@ -187,8 +187,9 @@ class PageHandlers:
         return View(composer=Composer(answering=False), status=self._rest_status())
 
     def close(self, tab: str) -> None:
-        """Let go of a tab that was closed or reloaded."""
+        """Let go of a tab that was closed or reloaded; called in the event loop."""
         self._store.close(tab)
+        asyncio.get_running_loop().call_later(self._store.closed_seconds + 1, self._store.sweep)
 
     async def _turn(
         self, chat: ChatState, plan: Callable[[], Plan], values: Sequence[object]

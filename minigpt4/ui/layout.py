@@ -161,7 +161,7 @@ def _placeholder(page: PageConfig) -> str:
 def _footnote() -> str:
     return (
         "<p>Answers can be wrong. Pictures stay on this server"
-        f" and are deleted within {KEEP_SECONDS // 3600} hours.</p>"
+        f" and are deleted after about {KEEP_SECONDS // 3600} hours.</p>"
     )
 
 

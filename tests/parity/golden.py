@@ -21,16 +21,16 @@ from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.models.presets import EVA_VIT_G, EVA_VIT_G_PATCHES
 
 ACTIVATIONS = 2e-5
-"""Absolute tolerance on activations and logits.
+"""Absolute tolerance on activations, and on logits of equal inputs.
 
 The worst differences measured on the golden set of this repository, float32 on one thread: ViT
-2.1e-6, Q-Former 9.6e-7, visual tokens 6e-7, logits 1.2e-5 (values up to 9): other orders of
-summation, nothing more. A wrong epsilon (1e-6 for 1e-5 in ln_vision) already shows as 2e-4.
+2.9e-6, ln_vision 1.6e-6, Q-Former 1.3e-6, visual tokens 7.2e-7, logits 1.0e-5 (values up to 10):
+other orders of summation, nothing more. An epsilon of 1e-6 for 1e-5 in ln_vision shows as 1e-4.
 """
+WHOLE_WAY = 5e-5
+"""The same on logits when the picture came through our own vision part: measured 1.8e-5."""
 
-FOLDER = Path(
-    os.environ.get("MINIGPT4_GOLDEN", Path(__file__).parents[1] / "golden" / "release")
-)
+FOLDER = Path(os.environ.get("MINIGPT4_GOLDEN", Path(__file__).parents[1] / "golden" / "release"))
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,10 @@ class Golden:
             content = torch.load(path, weights_only=True)
             weight = content.get("model", content).get("llama_proj.weight")
             if weight is not None and weight.shape[1] == width:
-                sources = Sources(
-                    self.folder / "eva_vit.pth", None, path, self.folder / "llama"
-                )
+                sources = Sources(self.folder / "eva_vit.pth", None, path, self.folder / "llama")
                 size = self.facts["dims"]["image_size"]
                 return self._model(
-                    plan_model(
-                        sources, EVA_VIT_G_PATCHES, heads=self.heads, image_size=size
-                    )
+                    plan_model(sources, EVA_VIT_G_PATCHES, heads=self.heads, image_size=size)
                 )
         return None
 

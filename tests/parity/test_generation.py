@@ -62,8 +62,9 @@ def test_the_text_of_generated_ids(name: str, run: str) -> None:
     # The release also leaves its padding token out, though it is a word of the vocabulary.
     pad = golden().facts["tokenizer"]["pad_token_id"]
     ids = [id_ for id_ in golden().arrays[f"{name}_{run}_ids"].tolist() if id_ != pad]
-    # A character that the last token leaves open is not shown.
-    assert golden().language.decode(ids).strip() == record["text"].strip().rstrip("\ufffd")
+    ours, theirs = golden().language.decode(ids).strip(), record["text"].strip()
+    # Knowingly different: a character that the last token leaves open is not shown.
+    assert ours.rstrip("\ufffd") == theirs.rstrip("\ufffd")
 
 
 @pytest.mark.parametrize("run", ["greedy_rp1.05", "beam3_rp1.05"])
@@ -72,9 +73,7 @@ def test_our_engine_says_what_these_ids_say(run: str) -> None:
     _, prompt, model = conversation(name)
     engine = GenerateEngine(model)
     steps = list(
-        engine.stream(
-            prompt, visual_tokens(model), settings_of(name, run), (), threading.Event()
-        )
+        engine.stream(prompt, visual_tokens(model), settings_of(name, run), (), threading.Event())
     )
     expected = golden().arrays[f"{name}_{run}_ids"].tolist()
     assert steps[-1].tokens == len(expected)

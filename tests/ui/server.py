@@ -1,6 +1,7 @@
 """The page, served on a free port for tests and screenshots."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +33,20 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    chat: PictureChat, config: Config, closed_seconds: float = 300, *, load: bool = True
+    chat: PictureChat,
+    config: Config,
+    closed_seconds: float = 300,
+    loaded: threading.Event | None = None,
 ) -> Iterator[Served]:
-    """Serve the page until the block ends; with `load` False the model stays "loading"."""
+    """Serve the page until the block ends; the model counts as loaded once `loaded` is set."""
     from minigpt4.ui.app import launch_options, open_page
 
-    worker = ModelWorker(lambda: chat, config.limits.queue_size)
+    def load() -> PictureChat:
+        if loaded is not None:
+            loaded.wait(60)
+        return chat
+
+    worker = ModelWorker(load, config.limits.queue_size)
     blocks = open_page(worker, config, closed_seconds)
     port = free_port()
     blocks.launch(
@@ -47,8 +56,7 @@ def served(
         prevent_thread_lock=True,
         **launch_options(config),
     )
-    if load:
-        worker.start()
+    worker.start()
     try:
         yield Served(f"http://127.0.0.1:{port}/", chat, worker, config)
     finally:

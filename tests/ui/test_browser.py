@@ -1,6 +1,7 @@
 """The page in a real browser, with a fake chat behind it."""
 
 import base64
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,13 +288,14 @@ def test_closing_the_tab_stops_the_answer_and_frees_the_chat(site, context, driv
 
 
 def test_the_page_opens_before_the_model_is_loaded(site, context, tmp_path):
-    with served(FakeChat(), fake_config(tmp_path), load=False) as loading:
+    loaded = threading.Event()
+    with served(FakeChat(), fake_config(tmp_path), loaded=loaded) as loading:
         driver = PageDriver(context.new_page(), loading.url)
         driver.open(ready=False)
         assert "loading" in driver.status()
         driver.ask("Are you there?")
         driver.until(lambda: "once the model is loaded" in driver.status(), "the waiting pill")
-        loading.worker.start()
+        loaded.set()
         driver.wait_answer("Are you there?")
         driver.wait_done()
         assert driver.problems == []

@@ -242,6 +242,17 @@ def _exists(scene: Scene, rng: random.Random) -> _Filled | None:
     return _kind_fields(kind), f"Yes, there is {with_article(kind)}."
 
 
+def _absent_pair(pairs: set[tuple[str, str]], rng: random.Random) -> tuple[str, str]:
+    """A pair to deny: often the kind is there in another colour, or the colour on another kind."""
+    kinds = sorted({kind for _, kind in pairs})
+    colors = sorted({color for color, _ in pairs})
+    while True:
+        kind = rng.choice(kinds if kinds and rng.random() < 0.6 else KINDS)
+        color = rng.choice(colors if colors and rng.random() < 0.6 else COLORS)
+        if (color, kind) not in pairs:
+            return color, kind
+
+
 def _exists_color(scene: Scene, rng: random.Random) -> _Filled | None:
     pairs = {(thing.color, thing.kind) for thing in scene.things}
     if rng.random() < 0.5:
@@ -250,13 +261,7 @@ def _exists_color(scene: Scene, rng: random.Random) -> _Filled | None:
         color, kind = rng.choice(sorted(pairs))
         answer = f"Yes, there is {with_article(f'{color} {kind}')}."
     else:
-        # Hard to deny: the kind is there in another colour, or the colour on another kind.
-        kinds = sorted({kind for _, kind in pairs})
-        colors = sorted({color for color, _ in pairs})
-        kind = rng.choice(kinds if kinds and rng.random() < 0.6 else KINDS)
-        color = rng.choice(colors if colors and rng.random() < 0.6 else COLORS)
-        if (color, kind) in pairs:
-            return None
+        color, kind = _absent_pair(pairs, rng)
         answer = f"No, there is no {color} {kind}."
     return {**_kind_fields(kind), "color": color, "a_color": with_article(color)}, answer
 

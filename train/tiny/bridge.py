@@ -1,4 +1,4 @@
-"""Stage 0: the Q-Former learns to speak to the frozen language model, as BLIP-2's second step has it.
+"""Stage 0: the Q-Former learns to speak to the frozen language model, as in BLIP-2's second step.
 
 A throwaway projection carries its output into the image slots, and the answers' loss teaches the
 Q-Former alone (and that projection, which is dropped: stage 1 starts from a random one).
@@ -66,6 +66,7 @@ def train_bridge(
     bridge: Bridge,
     language: LanguageModel,
     settings: BridgeSettings,
+    *,
     state: Path,
     report: Report,
 ) -> None:

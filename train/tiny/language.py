@@ -243,7 +243,7 @@ def gate(language: LanguageModel, settings: LanguageSettings, number: int) -> di
     generator = torch.Generator().manual_seed(0)
     scores = {}
     for question_type in QUESTION_TYPES:
-        samples = []
+        samples: list[tuple[Scene, Prompt]] = []
         seed = HELD_OUT_SEEDS
         while len(samples) < number:
             seed += 1

@@ -90,7 +90,9 @@ def make_bridge(output: Path, vision: VisionSettings, settings: BridgeSettings) 
         _reporter(output, "bridge")({**scores, **score(eye, held_out, vision.preset)})
         bridge.train()
 
-    train_bridge(eye.vision, bridge, language, settings, output / "state-bridge.pt", report)
+    train_bridge(
+        eye.vision, bridge, language, settings, state=output / "state-bridge.pt", report=report
+    )
     eye.eval()
     save_part(output / "vision.safetensors", eye.vision, "vision", preset=vision.preset.name)
     save_part(output / "qformer.safetensors", eye.qformer, "qformer", preset=vision.preset.name)

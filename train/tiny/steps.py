@@ -85,7 +85,7 @@ def train_steps(
             group["lr"] = settings.learning_rate_at(step)
         loss = loss_of(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         value = loss.item()

@@ -1,0 +1,50 @@
+"""The files of a small released model, to be copied and spoilt."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minigpt4.checkpoints.loading import load_picture_side
+from minigpt4.checkpoints.plan import Plan, Sources, plan_model
+from minigpt4.checkpoints.sizes import Heads
+from minigpt4.models.presets import EVA_VIT_G
+
+RELEASE = Path(__file__).parents[1] / "golden" / "release"
+HEADS = Heads(4, 4)
+MOST_LINES = 10
+
+State = dict[str, torch.Tensor]
+
+
+def copy_release(folder: Path) -> Sources:
+    """Copies of the golden weights that a test may change."""
+    for name in ("eva_vit.pth", "blip2_pretrained.pth", "pretrained_minigpt4.pth"):
+        shutil.copy(RELEASE / name, folder / name)
+    shutil.copytree(RELEASE / "llama", folder / "llama")
+    return Sources(
+        folder / "eva_vit.pth",
+        folder / "blip2_pretrained.pth",
+        folder / "pretrained_minigpt4.pth",
+        folder / "llama",
+    )
+
+
+def plan(sources: Sources, **options: Any) -> Plan:
+    return plan_model(sources, EVA_VIT_G, heads=HEADS, image_size=56, **options)
+
+
+def load(sources: Sources) -> None:
+    load_picture_side(plan(sources))
+
+
+def rewrite(path: Path, change: Callable[[State], State]) -> None:
+    """Changes the tensors of a file."""
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    if "model" in content:
+        content["model"] = change(dict(content["model"]))
+    else:
+        content = change(dict(content))
+    torch.save(content, path)

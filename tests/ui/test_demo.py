@@ -1,0 +1,124 @@
+"""demo.py from the outside, as a person starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import demo
+from tests.ui.server import free_port
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+model:
+  preset: tiny
+  prompt_format: tiny
+  vision: {folder}/weights
+  qformer: {folder}/weights
+  language_model: {folder}
+  projection: {folder}/weights
+"""
+WITH_A_FAKE = """\
+import sys, types
+from tests.ui.fake_chat import FakeChat
+from minigpt4.errors import CheckpointError
+build = types.ModuleType("minigpt4.build")
+def build_chat(config):
+    if config.device == "mps":
+        raise CheckpointError("These weights fit another model.")
+    return FakeChat()
+build.build_chat = build_chat
+sys.modules["minigpt4.build"] = build
+import demo
+sys.exit(demo.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "weights").touch()
+    path = tmp_path / "demo.yaml"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    return path
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WITH_A_FAKE, *map(str, arguments)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    begin = time.monotonic()
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "demo.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.monotonic() - begin < 1.5
+    for flag in ("--cfg-path", "--host", "--port", "--share", "--device", "--set"):
+        assert flag in shown.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in shown.stderr.splitlines()}
+    assert imported.isdisjoint({"torch", "gradio", "transformers", "minigpt4"})
+
+
+def test_the_flags_and_the_space(monkeypatch):
+    for name in ("SPACE_ID", "MINIGPT4_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    plain = demo._parse([])
+    assert (plain.host, plain.port, plain.share, plain.overrides) == ("127.0.0.1", 7860, False, [])
+    assert plain.cfg_path.is_file()
+    monkeypatch.setenv("SPACE_ID", "somebody/minigpt4")
+    monkeypatch.setenv("MINIGPT4_CONFIG", "other.yaml")
+    space = demo._parse(["--set", "a.b=1", "--set", "c=2"])
+    assert (space.host, space.cfg_path) == ("0.0.0.0", Path("other.yaml"))
+    assert space.overrides == ["a.b=1", "c=2"]
+
+
+def test_every_problem_of_a_configuration_is_told(config, capsys):
+    wrong = ["--set", "page.titel=x", "--set", "limits.queue_size=0", "--device", "gpu"]
+    assert demo.main(["--cfg-path", str(config), *wrong]) == 2
+    told = capsys.readouterr().err
+    for part in ("Did you mean title?", "queue_size", "device"):
+        assert part in told
+    (config.parent / "weights").unlink()
+    assert demo.main(["--cfg-path", str(config)]) == 2
+    assert "model.projection" in capsys.readouterr().err
+
+
+def test_the_page_is_served_until_an_interrupt(config):
+    port = free_port()
+    process = start("--cfg-path", config, "--port", port)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "ready" in line:
+            break
+    assert f"http://127.0.0.1:{port}/" in "".join(said)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+        assert b"MiniGPT-4" in answer.read()
+    assert os.listdir(f"/proc/{process.pid}/cwd") == [] if os.path.exists("/proc") else True
+    taken = start("--cfg-path", config, "--port", port)
+    assert f"Port {port} is in use." in taken.communicate(timeout=60)[1]
+    assert taken.returncode == 1
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+
+
+def test_weights_that_do_not_fit_end_the_demo_in_one_sentence(config):
+    process = start("--cfg-path", config, "--port", free_port(), "--device", "mps")
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "These weights fit another model." in told
+    assert "Traceback" not in told
