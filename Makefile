@@ -4,7 +4,7 @@ BIN := .venv/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: demo test check format screenshots tiny-train tiny-report clean help
+.PHONY: demo test check format screenshots tiny-train tiny-ship tiny-report clean help
 
 help:
 	@echo "make demo         set up and open the page on http://$(HOST):$(PORT)"
@@ -13,6 +13,7 @@ help:
 	@echo "make format       rewrite the code in the project's format"
 	@echo "make screenshots  pictures of the page for the README (needs chromium)"
 	@echo "make tiny-train   train the embedded default from nothing (about two hours on 2 cores)"
+	@echo "make tiny-ship    make what tiny-train trained the embedded default"
 	@echo "make tiny-report  score the embedded default and rewrite its model card"
 
 demo: .venv/runtime
@@ -34,10 +35,23 @@ format: .venv/development
 screenshots: .venv/development
 	$(BIN)/python -m tests.ui.screenshots docs/pictures
 
+# Each step goes on where it was interrupted. What comes out is tried with the printed command, and
+# becomes the embedded default by `make tiny-ship`.
+PARTS := $(foreach part,vision.safetensors qformer.safetensors language,\
+	--set model.$(subst language,language_model,$(basename $(part)))=runs/tiny/parts/$(part))
+
 tiny-train: .venv/runtime
-	$(BIN)/python train/run.py --stage 0 --output runs/tiny-stage0 --resume
-	$(BIN)/python train/run.py --stage 1 --set parts=runs/tiny-stage0 --output runs/tiny-stage1 --resume
-	$(BIN)/python train/run.py --stage 2 --set parts=runs/tiny-stage0 --set start=runs/tiny-stage1/projection.safetensors --output runs/tiny-stage2 --resume
+	$(BIN)/python train/run.py --stage 0 --output runs/tiny/parts
+	$(BIN)/python train/run.py --stage 1 $(PARTS) --output runs/tiny/stage1 --resume
+	$(BIN)/python train/run.py --stage 2 $(PARTS) --set start=runs/tiny/stage1/projection.safetensors \
+		--output runs/tiny/stage2 --resume
+
+tiny-ship:
+	mkdir -p minigpt4/assets/tiny/language
+	cp runs/tiny/parts/vision.safetensors runs/tiny/parts/qformer.safetensors minigpt4/assets/tiny/
+	cp runs/tiny/parts/language/* minigpt4/assets/tiny/language/
+	cp runs/tiny/stage1/projection.safetensors minigpt4/assets/tiny/projection_stage1.safetensors
+	cp runs/tiny/stage2/projection.safetensors minigpt4/assets/tiny/projection.safetensors
 
 tiny-report: .venv/runtime
 	$(BIN)/python -m train.tiny.report

@@ -14,10 +14,9 @@ from minigpt4.models.language import LanguageModel
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import PromptFormat
 from train.run_folder import RunFolder, append_lines, read_lines
-from train.samples import Batches, Sample, SampleOf
+from train.samples import Batches, Sample, SampleOf, learned_tokens
 from train.tiny.language import HELD_OUT_SEEDS
 
-_LOSS_SAMPLES = 32
 _LOSS_BATCH = 16
 
 
@@ -26,7 +25,7 @@ class Look:
     """What one look found.
 
     Attributes:
-        loss: Mean loss over held-out samples.
+        loss: Mean loss over the learned tokens of held-out samples.
         right: Answers that are the true ones word for word.
         answers: What the model said, in the order of the pictures.
     """
@@ -45,6 +44,7 @@ class HeldOut:
         prompt_format: PromptFormat,
         sample_of: SampleOf,
         *,
+        samples: int,
         pictures: int,
         tokens: int,
     ) -> None:
@@ -52,23 +52,25 @@ class HeldOut:
         self._model = model
         self._prompt_format = prompt_format
         self._batches = Batches(model, prompt_format, sample_of)
-        self._for_loss = [sample_of(HELD_OUT_SEEDS + number) for number in range(_LOSS_SAMPLES)]
-        first = HELD_OUT_SEEDS + _LOSS_SAMPLES
-        self.samples = [sample_of(first + number) for number in range(pictures)]
+        first = HELD_OUT_SEEDS + pictures
+        self._for_loss = [sample_of(first + number) for number in range(samples)]
+        self.samples = [sample_of(HELD_OUT_SEEDS + number) for number in range(pictures)]
 
     @torch.no_grad()
     def look(self) -> Look:
         """Computes the loss and asks every picture's first question, greedily."""
-        losses = [
-            self._model.loss(self._batches.of_samples(self._for_loss[start : start + _LOSS_BATCH]))
-            for start in range(0, _LOSS_SAMPLES, _LOSS_BATCH)
-        ]
+        total, tokens = 0.0, 0
+        for start in range(0, len(self._for_loss), _LOSS_BATCH):
+            batch = self._batches.of_samples(self._for_loss[start : start + _LOSS_BATCH])
+            count = learned_tokens(batch)
+            total += self._model.loss(batch).item() * count
+            tokens += count
         answers = tuple(self._answer(sample) for sample in self.samples)
         right = sum(
             answer == sample.conversation.turns[0].answer
             for answer, sample in zip(answers, self.samples, strict=True)
         )
-        return Look(torch.stack(losses).mean().item(), right, answers)
+        return Look(total / tokens, right, answers)
 
     def _answer(self, sample: Sample) -> str:
         vision, preset = self._model.preset.vision, self._model.preset

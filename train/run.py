@@ -61,6 +61,8 @@ def train_parts(options: argparse.Namespace) -> None:
 
 def train_projection(options: argparse.Namespace) -> None:
     """Stages 1 and 2: the projection alone."""
+    asked = _asked_settings(options)  # before torch: what is wrong in them is told at once
+
     from transformers.utils.logging import disable_progress_bar
 
     from train.held_out import HeldOut, write_samples
@@ -72,7 +74,8 @@ def train_projection(options: argparse.Namespace) -> None:
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = RunFolder(_output(options))
-    settings = _settings(options, folder)
+    settings = asked or folder.stored_settings()
+    _check_stage(options, settings)
     accelerator = new_accelerator(settings)
     stage = STAGES[settings.stage](settings)
     model, frozen = load_frozen_parts(settings.model)
@@ -86,6 +89,7 @@ def train_projection(options: argparse.Namespace) -> None:
         model,
         stage.prompt_format,
         stage.sample_of,
+        samples=settings.check_samples,
         pictures=settings.check_pictures,
         tokens=settings.check_tokens,
     )
@@ -169,19 +173,23 @@ def _output(options: argparse.Namespace) -> Path:
     return output
 
 
-def _settings(options: argparse.Namespace, folder: "RunFolder") -> "TrainSettings":
-    """The settings asked for; a run that is resumed without any has those it was started with."""
-    from train.errors import TrainingError
+def _asked_settings(options: argparse.Namespace) -> "TrainSettings | None":
+    """The settings asked for; None if a run goes on with those it was started with."""
     from train.settings import DEFAULT_CONFIGS, load_settings
 
     if options.resume and options.config is None and not options.set:
-        settings = folder.stored_settings()
-    else:
-        settings = load_settings(options.config or DEFAULT_CONFIGS[options.stage], options.set)
+        return None
+    settings = load_settings(options.config or DEFAULT_CONFIGS[options.stage], options.set)
+    _check_stage(options, settings)
+    return settings
+
+
+def _check_stage(options: argparse.Namespace, settings: "TrainSettings") -> None:
+    from train.errors import TrainingError
+
     if settings.stage != options.stage:
         message = f"--stage {options.stage} given, and the settings are for stage {settings.stage}."
         raise TrainingError(message)
-    return settings
 
 
 def _say_look(step: int, loss: float, right: int, asked: int, answer: str) -> None:

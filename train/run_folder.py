@@ -194,7 +194,9 @@ class RunFolder:
             raise TrainingError(message)
 
 
-_MAY_CHANGE = frozenset({"save_every", "check_every", "check_pictures", "check_tokens", "device"})
+_MAY_CHANGE = frozenset(
+    {"save_every", "check_every", "check_samples", "check_pictures", "check_tokens", "device"}
+)
 """Settings that do not change what a run learns."""
 
 

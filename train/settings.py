@@ -85,8 +85,10 @@ class TrainSettings:
     """Steps between two checkpoints."""
     check_every: int = field(default=100, metadata=within(1, 1_000_000))
     """Steps between two looks at held-out pictures."""
+    check_samples: int = field(default=32, metadata=within(1, 10_000))
+    """Held-out samples whose loss is computed."""
     check_pictures: int = field(default=8, metadata=within(1, 1000))
-    """Held-out pictures that are asked about."""
+    """Other held-out pictures, which the model is asked about."""
     check_tokens: int = field(default=120, metadata=within(1, 2000))
     """The longest answer about one of them."""
 

@@ -27,6 +27,7 @@ def parts(parts_folder: Path) -> list[str]:
         "schedule.warmup_steps=1",
         "batch_size=2",
         "check_every=2",
+        "check_samples=2",
         "check_pictures=2",
         "check_tokens=4",
         "device=cpu",
@@ -52,7 +53,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert all(f"--stage {stage}" in done.stdout for stage in (0, 1, 2))
 
 
-def test_it_starts_from_any_folder_as_a_script(tmp_path: Path) -> None:
+def test_wrong_settings_are_told_at_once_from_any_folder(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "train/run.py", "--stage", "1", "--set", "batch_size=none"],
         cwd=tmp_path,

@@ -276,10 +276,11 @@ def train_language(
     torch.manual_seed(0)
     language = new_language_model(folder, settings)
     batches = LanguageBatches(language, settings)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator()
 
     def loss(step: int) -> torch.Tensor:
         batch = batches.training(step)
+        generator.manual_seed(step)  # a resumed run draws the same noise
         logits, learned = batches.answer_logits(batch, settings.noise, generator)
         each = nn.functional.cross_entropy(logits, batch.labels[:, 1:][learned], reduction="none")
         weights = batch.weights[:, 1:][learned]

@@ -83,6 +83,7 @@ def train_steps(
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(step)
+        torch.manual_seed(step)  # dropout, too, is the same in a run that was resumed
         loss = loss_of(step)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

@@ -1,0 +1,107 @@
+"""The embedded default itself: it is there, it looks, it answers through the whole house."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from minigpt4.build import build_chat, build_model
+from minigpt4.chat import Session
+from minigpt4.config import ASSETS, GenerationSettings, load_config
+from train.cartoon.examples import EXAMPLES
+from train.tiny.evaluate import description_scores, exact_scores, held_out_scenes, questions
+
+CONFIG = Path(__file__).parents[1] / "eval_configs" / "tiny.yaml"
+GREEDY = GenerationSettings(temperature=0, repetition_penalty=1.0, max_new_tokens=160)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(load_config(CONFIG, ["device=cpu"]))
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return build_chat(load_config(CONFIG, ["device=cpu"]))
+
+
+def _ask(chat, session, question):
+    *_, last = chat.stream_answer(session, question, GREEDY)
+    return last.text, last.session
+
+
+def test_it_looks(model):
+    """Held-out scenes, seen and unseen pairs; the same model with shuffled pictures is far off."""
+    asked = questions([*held_out_scenes(60), *held_out_scenes(60, pairs=True)], 120)
+    seeing, blind = exact_scores(model, asked), exact_scores(model, asked, blind=True)
+    for question_type in ("color", "count", "exists", "background"):
+        assert seeing[question_type] - blind[question_type] >= 0.30, (question_type, seeing, blind)
+
+
+def test_it_describes(model):
+    scores = description_scores(model, held_out_scenes(40))
+    assert scores["recall"] >= 0.5
+    assert scores["failures"] <= 0.05
+
+
+def test_it_reads_a_drawing_by_another_hand(chat):
+    """Flat shapes that no code of the picture world drew."""
+    right: Counter[str] = Counter()
+    for color, paint in {"red": "#e01010", "blue": "#1030e0", "green": "#109020"}.items():
+        for kind in ("circle", "square"):
+            picture = Image.new("RGB", (320, 320), "white")
+            box = (110, 110, 210, 210)
+            draw = ImageDraw.Draw(picture)
+            (draw.ellipse if kind == "circle" else draw.rectangle)(box, fill=paint)
+            session = Session().attach(chat.encode_image(picture))
+            answer, _ = _ask(chat, session, f"What color is the {kind}?")
+            right["color"] += answer == f"The {kind} is {color}."
+    assert right["color"] >= 5
+
+
+def test_it_talks_over_several_turns(chat):
+    picture = ASSETS / "examples" / "harbour.png"
+    session = Session().attach(chat.encode_image(picture))
+    answer, session = _ask(chat, session, "Where is the boat?")
+    assert answer == "The boat is in the center."
+    answer, session = _ask(chat, session, "What color is it?")
+    assert answer == "The boat is red."
+    answer, session = _ask(chat, session, "Write a poem about it.")
+    assert "tiny model" in answer
+
+
+def test_without_a_picture_it_asks_for_one(chat):
+    answer, _ = _ask(chat, Session(), "What color is the car?")
+    assert "picture" in answer
+    assert "can't see" in answer
+
+
+def test_the_example_pictures_are_what_the_page_asks_about(chat):
+    for name, question, expected in (
+        ("street", "What does the sign say?", "The sign says CAFE."),
+        ("night", "How many stars are there?", "There are two stars."),
+    ):
+        session = Session().attach(chat.encode_image(ASSETS / "examples" / f"{name}.png"))
+        assert _ask(chat, session, question)[0] == expected
+    assert set(EXAMPLES) == {path.stem for path in (ASSETS / "examples").glob("*.png")}
+
+
+def test_loading_twice_gives_bit_equal_answers(chat):
+    again = build_chat(load_config(CONFIG, ["device=cpu"]))
+    picture = ASSETS / "examples" / "street.png"
+    first, second = chat.encode_image(picture), again.encode_image(picture)
+    assert first.visual_tokens.equal(second.visual_tokens)
+    settings = GenerationSettings(seed=random.Random(0).randrange(99), max_new_tokens=60)
+    texts = [
+        list(each.stream_answer(Session().attach(seen), "Describe the picture.", settings))[-1].text
+        for each, seen in ((chat, first), (again, second))
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_the_weights_are_small_enough_to_ship():
+    sizes = [path.stat().st_size for path in (ASSETS / "tiny").rglob("*") if path.is_file()]
+    assert max(sizes) < 10_000_000
+    assert sum(sizes) < 40_000_000
