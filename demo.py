@@ -88,7 +88,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default=host, help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="port (%(default)s)")
     parser.add_argument(
-        "--share", action="store_true", help="also open a public link through Gradio's servers (off)"
+        "--share",
+        action="store_true",
+        help="also open a public link through Gradio's servers (off)",
     )
     parser.add_argument(
         "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps (the file's)"

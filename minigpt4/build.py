@@ -1,20 +1,31 @@
 """The composition root: the one place where a configuration becomes objects."""
 
+import logging
+import math
 from pathlib import Path
 
 import torch
 
 from minigpt4.chat import Chat
-from minigpt4.checkpoints.native import fingerprint, load_part, load_projection
+from minigpt4.checkpoints.configured import plan_config, references_of
+from minigpt4.checkpoints.loading import check_trained_on, load_language, load_picture_side
+from minigpt4.checkpoints.memory import available_memory, check_fits, in_gib
+from minigpt4.checkpoints.native import (
+    fingerprint,
+    load_part,
+    load_projection,
+)
 from minigpt4.config import Config, check_files, locate
 from minigpt4.engines.generate import GenerateEngine
 from minigpt4.errors import ConfigError
-from minigpt4.models.language import load_language_model
+from minigpt4.models.language import check_quantization, load_language_model
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.models.presets import PRESETS, Preset
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from minigpt4.prompt_formats import PROMPT_FORMATS
+
+logger = logging.getLogger(__name__)
 
 _PRECISIONS = {
     "float32": torch.float32,
@@ -53,16 +64,70 @@ def build_model(config: Config) -> MiniGPT4:
     check_files(config)
     device = choose_device(config.device)
     dtype = choose_dtype(config.precision, device)
+    preset = preset_named(config.model.preset)
+    references_of(config, preset)
+    if preset.vision.architecture == "eva":
+        return build_released_model(config, preset, device, dtype)
     files = config.model
     vision, qformer = locate(files.vision), locate(files.qformer)
     language_folder = locate(files.language_model)
-    model = build_frozen_parts(
-        preset_named(files.preset), vision, qformer, language_folder, dtype=dtype
-    )
+    model = build_frozen_parts(preset, vision, qformer, language_folder, dtype=dtype)
     # The projection stays in float32, as the release has it: it is small, and it was trained so.
     frozen = fingerprint(vision, qformer, language_folder)
-    load_projection(locate(files.projection), model.projection, frozen=frozen)
+    record = load_projection(locate(files.projection), model.projection, frozen=frozen)
+    if record.prompt_format != files.prompt_format:
+        logger.warning(
+            "The projection was trained with prompt format %s, and %s is set.",
+            record.prompt_format,
+            files.prompt_format,
+        )
     return model.to(device).eval()
+
+
+def build_released_model(
+    config: Config, preset: Preset, device: torch.device, dtype: torch.dtype
+) -> MiniGPT4:
+    """Loads a model of the release's size and layouts, part by part and straight to its device.
+
+    Raises:
+        ConfigError: If a file is missing, or the model does not fit into memory.
+        CheckpointError: If weights cannot be used or do not fit each other.
+    """
+    check_quantization(config.quantize, device)
+    plan = plan_config(config, preset)
+    on_gpu = device.type == "cuda"
+    needed = check_fits(
+        plan,
+        str(dtype).removeprefix("torch."),
+        config.quantize,
+        _free_memory(device, spread=config.spread),
+        on_gpu=on_gpu,
+        context=config.limits.max_context_tokens,
+    )
+    logger.info("Loading %s of weights; %s in all", in_gib(needed.weights), in_gib(needed.total))
+    for warning in plan.warnings:
+        logger.warning("%s", warning)
+    check_trained_on(plan)
+    vision, reader, projection = load_picture_side(plan, device=device, dtype=dtype)
+    if config.quantize == "none" and not (config.spread and on_gpu):
+        language = load_language(plan.language, device=device, dtype=dtype)
+    else:
+        language = load_language_model(
+            plan.language.folder,
+            dtype,
+            device=device,
+            quantize=config.quantize,
+            spread=config.spread and on_gpu,
+        )
+    return MiniGPT4(plan.preset, vision, reader, language, projection).eval()
+
+
+def _free_memory(device: torch.device, *, spread: bool) -> float:
+    """Bytes that are free where the model is to go."""
+    if device.type != "cuda":
+        return available_memory() or math.inf
+    devices = range(torch.cuda.device_count()) if spread else [device]
+    return float(sum(torch.cuda.mem_get_info(each)[0] for each in devices))
 
 
 def build_frozen_parts(

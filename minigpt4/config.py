@@ -30,7 +30,12 @@ class ModelConfig:
     """How conversations are written down; it must be the one the language model was taught."""
     vision: str = field(metadata=_WEIGHTS)
     """Weights of the vision part."""
-    qformer: str = ""
+    qformer: str = field(
+        default="",
+        metadata=matching(
+            r"(.*\S.*)?", "a path such as assets:tiny/qformer.safetensors, or nothing"
+        ),
+    )
     """Weights of the Q-Former; empty for a preset without one."""
     language_model: str = field(metadata=_WEIGHTS)
     """Folder of the language model and its tokeniser."""

@@ -7,7 +7,7 @@ image slots. Nothing a user types can become a slot, a special token or a separa
 - slots and special tokens are pieces of their own and are never searched for in text;
 - strings that a prompt format reserves ("##", "[INST]") are broken up by a space where they stand
   in a question or an answer, and where they would arise at its border;
-- the tokeniser reads every text piece as plain text (``split_special_tokens=True``).
+- the tokeniser reads every text piece as plain text: no spelling becomes a special token.
 
 How a prompt is tokenised depends on ``PromptFormat.join_text``:
 

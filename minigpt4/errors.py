@@ -4,8 +4,8 @@
     |-- ConfigError            a configuration file or a command-line override is wrong
     |-- ImageError             a picture cannot be used
     |-- PromptError            a question cannot be asked
-    |   `-- ContextOverflowError   a question and its pictures are longer than the model can read
     |   `-- ContextOverflowError   a question and its pictures are longer than the model reads
+    |-- CheckpointError        weights are missing, damaged or belong to another model
     `-- EngineError            text generation failed
 
 A message says what is wrong, where, both values and the cure. It can be shown to a user as it is:

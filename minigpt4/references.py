@@ -30,10 +30,13 @@ PUBLISHED: tuple[tuple[str, str], ...] = (
     (r"blip2_pretrained_flant5xxl\.pth", f"{_LAVIS}blip2_pretrained_flant5xxl.pth (0.4 GB)"),
     (
         r"pre?t?rained_minigpt4_7b\.pth",
-        "https://huggingface.co/spaces/Vision-CAIR/minigpt4, prerained_minigpt4_7b.pth (its name)",
+        "https://huggingface.co/spaces/Vision-CAIR/minigpt4 (named prerained_minigpt4_7b.pth)",
     ),
     (r"pretrained_minigpt4\.pth", "https://huggingface.co/Vision-CAIR/MiniGPT-4 (13B)"),
-    (r"pretrained_minigpt4_llama2_7b\.pth", "the table of github.com/Vision-CAIR/MiniGPT-4"),
+    (
+        r"pretrained_minigpt4_llama2_7b\.pth",
+        "https://drive.google.com/file/d/11nAPjEok8eAGGEG1N2vXo3kBLCg0WgUk (save it by this name)",
+    ),
     (r"vicuna-7b(-v0)?", "https://huggingface.co/Vision-CAIR/vicuna-7b (13.5 GB)"),
     (r"vicuna-13b(-v0)?", "https://huggingface.co/Vision-CAIR/vicuna (26 GB)"),
     (r"llama-?2-7b-chat(-hf)?", "https://huggingface.co/meta-llama/Llama-2-7b-chat-hf (13.5 GB)"),

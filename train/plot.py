@@ -28,7 +28,7 @@ def plot_run(
     """
     figure = Figure(figsize=(8, 5), dpi=110, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     rows = [row for row in metrics if row["loss"] is not None]
     steps = [row["step"] for row in rows]
     losses = [row["loss"] for row in rows]
@@ -70,8 +70,11 @@ def plot_run(
 
 
 def _smoothed(losses: Sequence[float]) -> list[float]:
+    """Running means that forget slowly; the first ones are means of what there is."""
     smoothed: list[float] = []
+    total = weight = 0.0
     for loss in losses:
-        before = smoothed[-1] if smoothed else loss
-        smoothed.append(_SMOOTHING * before + (1 - _SMOOTHING) * loss)
+        total = _SMOOTHING * total + loss
+        weight = _SMOOTHING * weight + 1
+        smoothed.append(total / weight)
     return smoothed

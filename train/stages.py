@@ -8,18 +8,10 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from minigpt4.checkpoints.native import (
-    ProjectionRecord,
-    fingerprint,
-    load_part,
-    load_projection,
-)
+from minigpt4.build import build_frozen_parts, preset_named
+from minigpt4.checkpoints.native import ProjectionRecord, fingerprint, load_projection
 from minigpt4.config import locate
-from minigpt4.models.language import load_language_model
 from minigpt4.models.minigpt4 import MiniGPT4
-from minigpt4.models.presets import PRESETS
-from minigpt4.models.qformer import QFormer
-from minigpt4.models.vision import VisionEncoder
 from minigpt4.prompt_formats import CAPTION, PROMPT_FORMATS, PromptFormat
 from train.errors import TrainingError
 from train.samples import SampleOf, aligned_sample, caption_sample, read_instructions
@@ -66,20 +58,12 @@ def load_frozen_parts(parts: PartsSettings) -> tuple[MiniGPT4, str]:
 
     Raises:
         CheckpointError: If a part is missing or does not fit.
-        TrainingError: If there is no such preset.
+        ConfigError: If there is no such preset.
     """
-    preset = PRESETS.get(parts.preset)
-    if preset is None:
-        raise TrainingError(f"model.preset: {parts.preset!r} given; known: {', '.join(PRESETS)}.")
-    vision_file, qformer_file = locate(parts.vision), locate(parts.qformer)
+    vision, qformer = locate(parts.vision), locate(parts.qformer)
     folder = locate(parts.language_model)
-    vision = VisionEncoder(preset.vision)
-    load_part(vision_file, vision, "vision", preset=preset.name)
-    qformer = QFormer(preset.qformer, preset.vision.width)
-    load_part(qformer_file, qformer, "qformer", preset=preset.name)
-    language = load_language_model(folder, torch.float32)
-    model = MiniGPT4(preset, vision, qformer, language)
-    return model, fingerprint(vision_file, qformer_file, folder)
+    model = build_frozen_parts(preset_named(parts.preset), vision, qformer, folder)
+    return model, fingerprint(vision, qformer, folder)
 
 
 def start_projection(model: MiniGPT4, settings: TrainSettings, frozen: str) -> str:

@@ -4,7 +4,8 @@ Downloads resume and are put in place whole by huggingface_hub, which keeps them
 they are there, nothing asks the network again.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from minigpt4.checkpoints.files import check_sha256
@@ -15,7 +16,6 @@ from minigpt4.references import Reference, published_at
 
 # huggingface_hub takes a second to import and is needed for hub references only: hence the imports
 # within functions.
-_FOLDER_FILES = ("*.json", "*.model", "*.safetensors", "pytorch_model*.bin")
 _NEEDED = ("config.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -77,6 +77,15 @@ def fetch_all(references: Mapping[str, Reference]) -> dict[str, Path]:
     return paths
 
 
+def folder_patterns(names: Iterable[str]) -> list[str]:
+    """Which files of a language model's repository are needed.
+
+    Many repositories hold the same weights twice; the safetensors are taken where there are any.
+    """
+    safe = any(fnmatch(name, "model*.safetensors") for name in names)
+    return ["*.json", "*.model", "model*.safetensors" if safe else "pytorch_model*.bin"]
+
+
 def _missing(
     references: Mapping[str, Reference], found: Mapping[str, Path | None]
 ) -> Iterator[str]:
@@ -101,7 +110,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _download(reference: Reference) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download  # noqa: PLC0415
 
     kind = "space" if reference.space else "model"
 
@@ -115,7 +124,11 @@ def _download(reference: Reference) -> Path:
             reference.repository,
             revision=reference.revision,
             repo_type=kind,
-            allow_patterns=list(_FOLDER_FILES),
+            allow_patterns=folder_patterns(
+                HfApi().list_repo_files(
+                    reference.repository, revision=reference.revision, repo_type=kind
+                )
+            ),
         )
 
     return Path(_told(reference, one_file if reference.file else whole_folder))

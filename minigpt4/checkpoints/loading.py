@@ -3,18 +3,26 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from minigpt4.checkpoints.files import problem_list
+from minigpt4.checkpoints.files import Header, problem_list
+from minigpt4.checkpoints.language_files import LanguageFiles
+from minigpt4.checkpoints.native import fingerprint
 from minigpt4.checkpoints.plan import Plan
-from minigpt4.checkpoints.release import Origin
+from minigpt4.checkpoints.release import Origin, native_record
 from minigpt4.checkpoints.tensors import read_tensors
+from minigpt4.errors import CheckpointError
+from minigpt4.models.language import LanguageModel, load_tokenizer
 from minigpt4.models.patches import JoinedPatches
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 
+_HEAD = "lm_head.weight"
 _POSITIONS = "vision.transformer.pos_embed"
 
 
@@ -58,6 +66,90 @@ def load_picture_side(
     return vision, reader, projection.eval()
 
 
+def load_language(
+    files: LanguageFiles,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LanguageModel:
+    """Builds the language model of a folder, tensor by tensor.
+
+    transformers maps the files into memory and converts what it reads, and so holds both for a
+    while; this does not. Quantising needs `minigpt4.models.language.load_language_model`.
+
+    Args:
+        files: What `inspect_language` found.
+        device: Where the weights go.
+        dtype: What they are held in.
+
+    Raises:
+        CheckpointError: If weights are missing, misshapen, unknown or not finite.
+    """
+    settings: Any = LlamaConfig.from_pretrained(files.folder, local_files_only=True)
+    settings.dtype = dtype
+    with torch.device("meta"):
+        model: Any = LlamaForCausalLM(settings)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if settings.tie_word_embeddings and _HEAD not in files.header.tensors:
+        del expected[_HEAD]
+    problems = list(_language_problems(files.header, expected))
+    if problems:
+        raise problem_list(f"The weights in {files.folder.name} cannot be used:", problems)
+    state: dict[str, torch.Tensor] = {}
+    for name, stored in read_tensors(files.header, expected):
+        if not _finite(stored):
+            problems.append(f"{name} holds numbers that are not finite")
+        state[name] = stored.to(device, dtype, copy=True).contiguous()
+    if problems:
+        raise problem_list("These weights are damaged; fetch the files again:", problems)
+    model.load_state_dict(state, strict=_HEAD in expected, assign=True)
+    if _HEAD not in expected:
+        model.tie_weights()
+    # Its constants are computed, not stored: on the meta device they were not.
+    model.model.rotary_emb = LlamaRotaryEmbedding(settings).to(device)
+    model.eval().requires_grad_(requires_grad=False)
+    return LanguageModel(model, *load_tokenizer(files.folder))
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers are finite; a sum shows it without a mask of the tensor's size."""
+    return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float32).isfinite())
+
+
+def _language_problems(header: Header, expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    for name, shape in expected.items():
+        found = header.tensors.get(name)
+        if found is None:
+            yield f"missing: {name} {shape}"
+        elif found.shape != shape:
+            yield f"{name} is {found.shape}, expected {shape}"
+    for name in header.tensors:
+        if name not in expected and name != _HEAD and "rotary_emb." not in name:
+            yield f"{name} {header.tensors[name].shape} has no place in this model"
+
+
+def check_trained_on(plan: Plan) -> None:
+    """Makes sure that a projection of ours stands on the parts it was trained on.
+
+    Raises:
+        CheckpointError: If it was trained on others. A projection of the release does not say.
+    """
+    offers = plan.offers
+    trained = native_record(offers["projection"].header).get("frozen")
+    if not trained:
+        return
+    vision = offers["vision"].header.path
+    reader = offers["qformer"].header.path if "qformer" in offers else vision
+    found = fingerprint(vision, reader, plan.language.folder)
+    if trained != found:
+        message = (
+            f"{offers['projection'].header.path.name} was trained on other parts: on vision, "
+            f"Q-Former and language model {str(trained)[:12]}, and these are {found[:12]}. Use the "
+            "parts it was trained on, or train a projection for these with train/run.py."
+        )
+        raise CheckpointError(message)
+
+
 def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
     """Position embeddings for another picture size.
 
@@ -87,7 +179,7 @@ def _read(plan: Plan, device: torch.device, dtype: torch.dtype) -> dict[str, tor
     weights: dict[str, torch.Tensor] = {}
     broken: list[str] = []
     for origin, names, stored in _tensors(plan):
-        if not torch.isfinite(stored).all():
+        if not _finite(stored):
             bad = int((~torch.isfinite(stored)).sum())
             file = origin.header.path.name
             broken.append(f"{file}: {origin.name} holds {bad:,} numbers that are not finite")

@@ -105,18 +105,16 @@ def check_fits(
     options = list(_smaller(plan, precision, quantize, available, on_gpu=on_gpu, context=context))
     cure = f"This would fit: {' or '.join(options)}." if options else "No setting here would fit."
     where = "GPU" if on_gpu else "machine"
-    raise ConfigError(
-        [
-            f"The model needs about {in_gib(needed.total)} and this {where} has "
-            f"{in_gib(available)} free. {cure} A smaller language model, such as 7B for 13B, needs "
-            "less."
-        ]  # fmt: skip
+    problem = (
+        f"The model needs about {in_gib(needed.total)} and this {where} has {in_gib(available)} "
+        f"free. {cure} A smaller language model, such as 7B for 13B, needs less."
     )
+    raise ConfigError([problem])
 
 
 def in_gib(count: float) -> str:
     """A number of bytes for people."""
-    return f"{count / GIB:.1f} GiB"
+    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"
 
 
 def available_memory() -> int:

@@ -24,7 +24,8 @@ def read_tensors(header: Header, names: Mapping[str, object]) -> Iterator[tuple[
         names: The wanted tensors, by the file's own names.
 
     Yields:
-        Name and tensor, as stored and in memory of its own.
+        Name and tensor, as stored. All tensors of a file are read into one buffer: each is valid
+        until the next one is asked for.
 
     Raises:
         CheckpointError: If the file is damaged.
@@ -46,33 +47,36 @@ _DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-_PIECE_BYTES = 1 << 24
+_PIECE_BYTES = 1 << 20
 
 
 def _read_safetensors(
     path: Path, tensors: Mapping[str, TensorInfo]
 ) -> Iterator[tuple[str, torch.Tensor]]:
+    buffer = bytearray(max(info.bytes for info in tensors.values()))
     with path.open("rb") as file:
         for name, info in sorted(tensors.items(), key=lambda item: item[1].offset):
             file.seek(info.offset)
-            buffer = bytearray(info.bytes)
-            if file.readinto(buffer) != len(buffer):
+            if file.readinto(memoryview(buffer)[: info.bytes]) != info.bytes:
                 raise EOFError(f"it ends within {name}")
-            yield name, _from_buffer(buffer, info.dtype).view(info.shape)
+            yield name, _from_buffer(buffer, info.dtype, info.bytes).view(info.shape)
 
 
 def _read_zip(path: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[tuple[str, torch.Tensor]]:
     with zipfile.ZipFile(path) as archive:
         folder = next(name for name in archive.namelist() if name.endswith("/data.pkl"))[:-8]
-        order = {entry.filename: entry.header_offset for entry in archive.infolist()}
-        records = {name: f"{folder}data/{info.record}" for name, info in tensors.items()}
-        for name in sorted(tensors, key=lambda name: order[records[name]]):
-            info = tensors[name]
-            entry = archive.getinfo(records[name])
-            buffer = bytearray(entry.file_size)
-            with archive.open(entry) as record:
-                _fill(record.read, buffer, name)
-            numbers = _from_buffer(buffer, info.dtype)
+        entries = {
+            name: archive.getinfo(f"{folder}data/{info.record}") for name, info in tensors.items()
+        }
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+            raise zipfile.BadZipFile("its records are compressed, which torch never does")
+        buffer = bytearray(max(entry.file_size for entry in entries.values()))
+        for name in sorted(tensors, key=lambda name: entries[name].header_offset):
+            info, size = tensors[name], entries[name].file_size
+            with archive.open(entries[name]) as record:
+                _fill(record.read, memoryview(buffer)[:size], name)
+                record.read(1)  # at its end, a record's CRC32 is compared
+            numbers = _from_buffer(buffer, info.dtype, size)
             yield name, torch.as_strided(numbers, info.shape, info.stride, info.offset)
 
 
@@ -86,21 +90,21 @@ def _read_legacy(
         yield name, state.pop(name)
 
 
-def _fill(read: Callable[[int], bytes], buffer: bytearray, name: str) -> None:
-    """Fills a buffer in pieces: reading a record whole would hold it twice."""
-    view, position = memoryview(buffer), 0
-    while position < len(view):
-        piece = read(min(_PIECE_BYTES, len(view) - position))
+def _fill(read: Callable[[int], bytes], place: memoryview, name: str) -> None:
+    """Reads in pieces: a tensor read at once would be held twice."""
+    position = 0
+    while position < len(place):
+        piece = read(min(_PIECE_BYTES, len(place) - position))
         if not piece:
             raise EOFError(f"it ends within {name}")
-        view[position : position + len(piece)] = piece
+        place[position : position + len(piece)] = piece
         position += len(piece)
-    read(1)  # at its end, a record's CRC32 is compared
 
 
-def _from_buffer(buffer: bytearray, dtype: str) -> torch.Tensor:
+def _from_buffer(buffer: bytearray, dtype: str, size: int) -> torch.Tensor:
     if dtype not in _DTYPES:
         raise RuntimeError(f"it holds numbers of the unknown kind {dtype}")
-    if not buffer:
-        return torch.empty(0, dtype=_DTYPES[dtype])
-    return torch.frombuffer(buffer, dtype=_DTYPES[dtype])
+    kind = _DTYPES[dtype]
+    if not size:
+        return torch.empty(0, dtype=kind)
+    return torch.frombuffer(buffer, dtype=kind, count=size // kind.itemsize)

@@ -1,15 +1,16 @@
 """Frozen language model: transformers' Llama and the tokenizer that belongs to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from sentencepiece import SentencePieceProcessor
 from torch import nn
-from transformers import LlamaForCausalLM, LlamaTokenizer
+from transformers import BitsAndBytesConfig, LlamaForCausalLM, LlamaTokenizer
 
-from minigpt4.errors import CheckpointError
+from minigpt4.errors import CheckpointError, ConfigError
 
 
 class LanguageModel(nn.Module):
@@ -117,16 +118,35 @@ class TextStream:
         return text
 
 
-def load_language_model(folder: Path, dtype: torch.dtype) -> LanguageModel:
+def load_language_model(
+    folder: Path,
+    dtype: torch.dtype,
+    *,
+    device: torch.device | None = None,
+    quantize: Literal["none", "8bit", "4bit"] = "none",
+    spread: bool = False,
+) -> LanguageModel:
     """Loads a language model from a folder in Hugging Face's layout.
 
     Args:
         folder: Holds config.json, the weights, tokenizer.model and tokenizer_config.json.
         dtype: What the weights are held in.
+        device: Where they go, straight from the file; None is the CPU.
+        quantize: Hold the blocks' weights in fewer bits, by bitsandbytes on a CUDA device.
+        spread: Lay the layers over all CUDA devices.
 
     Raises:
         CheckpointError: If the folder or one of its files is missing or does not fit.
+        ConfigError: If `quantize` is asked for where it does not work.
     """
+    placement: dict[str, Any] = {}
+    check_quantization(quantize, device or torch.device("cpu"))
+    if quantize != "none":
+        placement["quantization_config"] = _quantization(quantize, dtype)
+    if spread:
+        placement["device_map"] = "auto"
+    elif device is not None and device.type != "cpu":
+        placement["device_map"] = {"": device}
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
         message = (
@@ -136,19 +156,31 @@ def load_language_model(folder: Path, dtype: torch.dtype) -> LanguageModel:
         raise CheckpointError(message)
     try:
         loaded: Any = LlamaForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True, **placement
         )
-        tokenizer = LlamaTokenizer.from_pretrained(folder, local_files_only=True)
-        pieces = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     except (OSError, ValueError, RuntimeError) as error:
         message = f"The language model in {folder} could not be read: {error}"
         raise CheckpointError(message) from error
     model, report = loaded
-    problems = list(_loading_problems(report))
+    problems = [*_loading_problems(report), *_broken_weights(model)]
     if problems:
         message = f"The weights in {folder} do not fit their config.json: {'; '.join(problems)}"
         raise CheckpointError(message)
-    return LanguageModel(model, tokenizer, pieces)
+    return LanguageModel(model, *load_tokenizer(folder))
+
+
+def load_tokenizer(folder: Path) -> tuple[LlamaTokenizer, SentencePieceProcessor]:
+    """Loads the tokenizer of a language model's folder.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        tokenizer = LlamaTokenizer.from_pretrained(folder, local_files_only=True)
+        return tokenizer, SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    except (OSError, ValueError, RuntimeError) as error:
+        message = f"The tokenizer in {folder} could not be read: {error}"
+        raise CheckpointError(message) from error
 
 
 _NEEDED = ("config.json", "tokenizer.model", "tokenizer_config.json")
@@ -160,3 +192,40 @@ def _loading_problems(report: dict[str, object]) -> Iterator[str]:
         if isinstance(keys, (list, tuple, set, frozenset)) and keys:
             shown = ", ".join(sorted(str(key) for key in keys)[:5])
             yield f"{len(keys)} {what.replace('_', ' ')} ({shown})"
+
+
+def _broken_weights(model: nn.Module) -> Iterator[str]:
+    broken = [
+        name
+        for name, weight in model.named_parameters()
+        if weight.is_floating_point() and not torch.isfinite(weight.sum(dtype=torch.float32))
+    ]
+    if broken:
+        yield f"{len(broken)} tensors are not finite ({', '.join(broken[:5])})"
+
+
+def check_quantization(quantize: str, device: torch.device) -> None:
+    """Makes sure that a language model can be quantised as asked, before anything is loaded.
+
+    Raises:
+        ConfigError: If the device is no CUDA device, or bitsandbytes is not installed.
+    """
+    if quantize == "none":
+        return
+    if device.type != "cuda":
+        message = (
+            f"quantize: {quantize} given on {device.type}; it works on a CUDA device only. Set "
+            "quantize to none; on a CPU, precision bfloat16 halves the memory of float32."
+        )
+        raise ConfigError([message])
+    if find_spec("bitsandbytes") is None:
+        message = f"quantize: {quantize} needs bitsandbytes. Install it: pip install bitsandbytes"
+        raise ConfigError([message])
+
+
+def _quantization(quantize: Literal["8bit", "4bit"], dtype: torch.dtype) -> BitsAndBytesConfig:
+    """What transformers needs to know to quantise while it loads."""
+    settings: Callable[..., BitsAndBytesConfig] = BitsAndBytesConfig
+    if quantize == "8bit":
+        return settings(load_in_8bit=True)
+    return settings(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def open_page(worker: ModelWorker, config: Config, closed_seconds: float = 300) 
         config: What the page says of itself and offers.
         closed_seconds: So long a chat outlives its tab.
     """
-    table = setting_table(asdict(config.generation), config.generation.max_new_tokens)
+    table = setting_table(config.generation)
     store = SessionStore(Path(get_upload_folder()), OPEN_CHATS, closed_seconds=closed_seconds)
     # Files that Gradio may serve, and that its cache sweep leaves alone.
     pictures = {locate(example.picture).resolve() for example in config.page.examples}

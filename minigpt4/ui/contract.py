@@ -7,13 +7,14 @@ here imports torch, so that the page can open before the weights are in.
 import re
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from minigpt4.config import GenerationSettings
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from minigpt4.chat import AnswerPart, EncodedImage, Session
-    from minigpt4.engines.base import GenerationSettings
 
 
 class PictureChat(Protocol):
@@ -31,18 +32,11 @@ class PictureChat(Protocol):
         self,
         session: "Session",
         question: str,
-        settings: "GenerationSettings | None" = None,
+        settings: GenerationSettings | None = None,
         cancel: threading.Event | None = None,
     ) -> "Iterator[AnswerPart]":
         """Answer a question; each part holds the whole answer so far, the last the new session."""
         ...
-
-
-def generation_settings(values: dict[str, Any]) -> "GenerationSettings":
-    """Make the settings of one answer; called in the model's thread, for it may import torch."""
-    from minigpt4.engines.base import GenerationSettings  # noqa: PLC0415 - see above
-
-    return GenerationSettings(**values)
 
 
 def model_name(preset: str) -> str:

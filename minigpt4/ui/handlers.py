@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from minigpt4.config import Config, locate
 from minigpt4.errors import ImageError, MiniGPT4Error, PromptError
-from minigpt4.ui.contract import generation_settings, model_name
+from minigpt4.ui.contract import model_name
 from minigpt4.ui.pictures import Picture
 from minigpt4.ui.sessions import FORGOTTEN, ChatState, SessionStore, numbered
-from minigpt4.ui.settings import Setting, read_settings
+from minigpt4.ui.settings import Setting, choose_settings
 from minigpt4.ui.views import Composer, ShownTurn, Status, View
 from minigpt4.ui.worker import Job, ModelWorker, Waiting
 
@@ -131,7 +131,7 @@ class PageHandlers:
     async def retry(self, tab: str, index: int, values: Sequence[object]) -> AsyncIterator[View]:
         """Answer the question of a turn again, as if what came later had not been said."""
         chat = self._store.open(tab)
-        greedy = read_settings(self.table, values).get("temperature") == 0
+        greedy = choose_settings(self.table, values).temperature == 0
 
         def again() -> tuple[int, Draft]:
             number = chat.turn_at(index)
@@ -204,12 +204,12 @@ class PageHandlers:
                 back = Composer(answering=False, text=draft.text, files=draft.files)
                 pictures = await self._read(chat, draft)
                 session = chat.before(number)
-                chosen = read_settings(self.table, values)
+                chosen = choose_settings(self.table, values)
                 job = Job(
                     session,
                     draft.question,
                     pictures,
-                    lambda: generation_settings(chosen),
+                    chosen,
                     cancel,
                 )
                 async with aclosing(self._run(chat, job, draft, notice)) as views:

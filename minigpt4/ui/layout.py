@@ -153,7 +153,7 @@ def _placeholder(page: PageConfig) -> str:
     return (
         '<div class="welcome"><h2>What would you like to know about a picture?</h2>'
         f'<p class="about-model">{html.escape(page.notice)}</p>'
-        "<p>Attach one, drop it or paste it, then ask."
+        "<p>Attach, paste or drop one, then ask."
         f"{' Or try one of these:' if page.examples else ''}</p></div>"
     )
 

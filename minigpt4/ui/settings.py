@@ -4,9 +4,11 @@ The table makes the sliders and checks what comes back from them; a browser can 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from minigpt4.config import GenerationSettings
 
 MAX_SEED = 2**31 - 1
 
@@ -35,6 +37,8 @@ class Setting:
 
     def check(self, value: object) -> float | None:
         """Return the nearest value in range, or the default for what is no number."""
+        if value == "":
+            return None if self.name == "seed" else self.default
         if isinstance(value, str):
             value = _number(value)
         if (
@@ -47,19 +51,12 @@ class Setting:
         return round(bounded) if isinstance(self.step, int) else float(bounded)
 
 
-def setting_table(defaults: Mapping[str, Any], max_new_tokens: int = 300) -> tuple[Setting, ...]:
-    """Build the table.
+def setting_table(defaults: GenerationSettings) -> tuple[Setting, ...]:
+    """Build the table around the defaults of a configuration.
 
-    Args:
-        defaults: Values of the configuration, by name; missing ones get the release's.
-        max_new_tokens: Longest answer that this model can write.
+    An answer can be made shorter than the configured length, not longer: that much the model's
+    context was chosen to hold.
     """
-
-    def default(name: str, otherwise: float | None) -> float | None:
-        value = defaults.get(name, otherwise)
-        return value if isinstance(value, int | float) else otherwise
-
-    length = max(max_new_tokens, 10)
     return (
         Setting(
             "temperature",
@@ -68,7 +65,7 @@ def setting_table(defaults: Mapping[str, Any], max_new_tokens: int = 300) -> tup
             0.0,
             2.0,
             0.05,
-            default("temperature", 1.0),
+            defaults.temperature,
         ),
         Setting(
             "top_p",
@@ -77,16 +74,16 @@ def setting_table(defaults: Mapping[str, Any], max_new_tokens: int = 300) -> tup
             0.05,
             1.0,
             0.05,
-            default("top_p", 0.9),
+            defaults.top_p,
         ),
         Setting(
             "max_new_tokens",
             "Longest answer",
             "In tokens; a word is one or two.",
-            10,
-            length,
+            min(10, defaults.max_new_tokens),
+            defaults.max_new_tokens,
             1,
-            min(default("max_new_tokens", length) or length, length),
+            defaults.max_new_tokens,
         ),
         Setting(
             "repetition_penalty",
@@ -95,7 +92,7 @@ def setting_table(defaults: Mapping[str, Any], max_new_tokens: int = 300) -> tup
             1.0,
             2.0,
             0.01,
-            default("repetition_penalty", 1.0),
+            defaults.repetition_penalty,
         ),
         Setting(
             "num_beams",
@@ -104,7 +101,7 @@ def setting_table(defaults: Mapping[str, Any], max_new_tokens: int = 300) -> tup
             1,
             5,
             1,
-            default("num_beams", 1),
+            defaults.num_beams,
         ),
         Setting(
             "seed",
@@ -113,23 +110,18 @@ def setting_table(defaults: Mapping[str, Any], max_new_tokens: int = 300) -> tup
             0,
             MAX_SEED,
             1,
-            default("seed", None),
+            defaults.seed,
         ),
     )
 
 
-def read_settings(table: Sequence[Setting], values: Sequence[object]) -> dict[str, Any]:
-    """Check the values that the page sent, in the order of the table.
-
-    Returns:
-        Arguments for ``GenerationSettings``.
-    """
+def choose_settings(table: Sequence[Setting], values: Sequence[object]) -> GenerationSettings:
+    """Make settings of the values that the page sent, in the order of the table."""
     sent = [*values, *([None] * (len(table) - len(values)))]
-    return {
-        setting.name: setting.check(value)
-        for setting, value in zip(table, sent, strict=False)
-        if not (setting.name == "seed" and value in (None, ""))
+    chosen: dict[str, Any] = {
+        setting.name: setting.check(value) for setting, value in zip(table, sent, strict=False)
     }
+    return GenerationSettings(**chosen)
 
 
 def _number(text: str) -> float | None:

@@ -12,13 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from minigpt4.config import GenerationSettings
 from minigpt4.errors import MiniGPT4Error
 from minigpt4.ui.contract import PictureChat
 from minigpt4.ui.pictures import Picture
 
 if TYPE_CHECKING:
     from minigpt4.chat import AnswerPart, Session
-    from minigpt4.engines.base import GenerationSettings
 
 LoadState = Literal["loading", "ready", "failed"]
 
@@ -63,7 +63,7 @@ class Job:
     session: "Session | None"
     question: str
     pictures: tuple[Picture, ...]
-    settings: "Callable[[], GenerationSettings]"
+    settings: GenerationSettings
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -172,7 +172,7 @@ class ModelWorker:
                     picture.image = None
                 if picture.encoded is not None:
                     session = session.attach(picture.encoded)
-            stream = self._chat.stream_answer(session, job.question, job.settings(), job.cancel)
+            stream = self._chat.stream_answer(session, job.question, job.settings, job.cancel)
             for part in stream:
                 news.tell(part)
         finally:

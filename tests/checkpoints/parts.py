@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from minigpt4.checkpoints.loading import load_picture_side
+from minigpt4.checkpoints.loading import load_language, load_picture_side
 from minigpt4.checkpoints.plan import Plan, Sources, plan_model
 from minigpt4.checkpoints.sizes import Heads
 from minigpt4.models.presets import EVA_VIT_G
@@ -37,7 +37,9 @@ def plan(sources: Sources, **options: Any) -> Plan:
 
 
 def load(sources: Sources) -> None:
-    load_picture_side(plan(sources))
+    made = plan(sources)
+    load_picture_side(made)
+    load_language(made.language)
 
 
 def rewrite(path: Path, change: Callable[[State], State]) -> None:

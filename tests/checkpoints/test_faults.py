@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from minigpt4.checkpoints.files import check_sha256, read_header
 from minigpt4.checkpoints.plan import Sources
@@ -80,6 +80,13 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     ),
     "text": (lambda s: s.vision.write_text("these are no weights"), "neither safetensors nor"),
     "another archive": (lambda s: write_archive(s.vision), "torch.save wrote"),
+    "compressed records": (lambda s: compress(s.vision), "records are compressed"),
+    "more numbers than are stored": (
+        lambda s: rewrite(
+            s.vision, changed("cls_token", lambda _: torch.zeros(1).expand(1, 1, 2**40))
+        ),
+        "1099511627776",
+    ),
     "numpy in a pickle": (
         lambda s: torch.save({"model": {"a": np.float64(1)}}, s.vision),
         "would run code",
@@ -159,6 +166,16 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         lambda s: cut(s.language_model / "model.safetensors", 0.7),
         "its header promises",
     ),
+    "language model not finite": (
+        lambda s: spoil_language(s.language_model, "model.norm.weight", with_nan),
+        "model.norm.weight holds numbers that are not finite",
+    ),
+    "language model misshapen": (
+        lambda s: spoil_language(
+            s.language_model, "model.layers.1.mlp.up_proj.weight", lambda t: t.T.contiguous()
+        ),
+        r"up_proj.weight is \(48, 112\), expected \(112, 48\)",
+    ),
     "tokenizer missing": (
         lambda s: (s.language_model / "tokenizer.model").unlink(),
         "tokenizer.model is missing",
@@ -185,9 +202,22 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }  # fmt: skip
 
 
+def spoil_language(folder: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    state = load_file(folder / "model.safetensors")
+    save_file({**state, name: change(state[name])}, folder / "model.safetensors", {"format": "pt"})
+
+
 def write_archive(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights.npy", b"0123")
+
+
+def compress(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, record in content.items():
+            archive.writestr(name, record)
 
 
 def change_json(path: Path, **values: object) -> None:
@@ -210,7 +240,9 @@ def test_fault_is_refused(name: str, sources: Sources) -> None:
 
 
 def test_hundreds_of_wrong_tensors_are_ten_lines(sources: Sources) -> None:
-    rewrite(qformer(sources), lambda state: {key: t[..., :-1] for key, t in state.items() if t.ndim})
+    rewrite(
+        qformer(sources), lambda state: {key: t[..., :-1] for key, t in state.items() if t.ndim}
+    )
     with pytest.raises(CheckpointError) as caught:
         load(sources)
     assert len(str(caught.value).splitlines()) <= MOST_LINES
@@ -236,7 +268,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_code_in_a_pickle_does_not_run(legacy: bool, sources: Sources, tmp_path: Path) -> None:
+def test_code_in_a_pickle_does_not_run(*, legacy: bool, sources: Sources, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     torch.save(
         {"model": {"llama_proj.weight": torch.zeros(2)}, "optimizer": Evil(marker)},

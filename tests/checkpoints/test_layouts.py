@@ -1,6 +1,7 @@
 """Every layout the same weights come in gives the same model."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from safetensors.torch import save_file
 from transformers import Blip2QFormerConfig, Blip2QFormerModel, Blip2VisionConfig, Blip2VisionModel
 
 from minigpt4.checkpoints.files import read_header
-from minigpt4.checkpoints.loading import load_picture_side
+from minigpt4.checkpoints.language_files import inspect_language
+from minigpt4.checkpoints.loading import load_language, load_picture_side
 from minigpt4.checkpoints.native import ProjectionRecord, save_part, save_projection
 from minigpt4.checkpoints.plan import Sources
 from minigpt4.checkpoints.release import read_offer
 from minigpt4.checkpoints.sizes import qformer_tensors, vision_tensors
 from minigpt4.errors import CheckpointError
+from minigpt4.models.language import load_language_model
 from minigpt4.models.presets import EVA_VIT_G
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
@@ -192,6 +195,38 @@ def test_a_key_bias_that_we_have_no_place_for(
     path = write_shards(tmp_path, state)
     with pytest.raises(CheckpointError, match="bias of its keys is not zero"):
         visual_tokens(Sources(path, path, SOURCES.projection, SOURCES.language_model))
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_language_models_in_every_layout(kind: str, shards: int, tmp_path: Path) -> None:
+    theirs = load_language_model(RELEASE / "llama", torch.float32)
+    for path in (RELEASE / "llama").iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copy(path, tmp_path)
+    state = {name: tensor.half() for name, tensor in theirs.model.state_dict().items()}
+    write_language(tmp_path, state, kind, shards)
+    language = load_language(inspect_language(tmp_path))
+    with torch.no_grad():
+        ids = torch.arange(3, 43)[None]
+        assert torch.equal(language.model(ids).logits, theirs.model(ids).logits)
+    assert not any(weight.requires_grad for weight in language.model.parameters())
+    assert not any(tensor.is_meta for tensor in (*language.buffers(), *language.parameters()))
+
+
+def write_language(folder: Path, state: Mapping[str, torch.Tensor], kind: str, shards: int) -> None:
+    stem, write = ("model", save_file) if kind == "safetensors" else ("pytorch_model", torch.save)
+    if shards == 1:
+        write(dict(state), folder / f"{stem}.{kind}")
+        return
+    names = sorted(state)
+    weight_map = {}
+    for number, kept in enumerate((names[::2], names[1::2]), start=1):
+        shard = f"{stem}-0000{number}-of-00002.{kind}"
+        write({name: state[name] for name in kept}, folder / shard)
+        weight_map |= dict.fromkeys(kept, shard)
+    index = folder / f"{stem}.{kind}.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
 
 
 def test_half_precision_on_request() -> None:

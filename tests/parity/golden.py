@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minigpt4.checkpoints.loading import load_picture_side
+from minigpt4.checkpoints.files import read_header
+from minigpt4.checkpoints.language_files import inspect_language
+from minigpt4.checkpoints.loading import load_language, load_picture_side
 from minigpt4.checkpoints.plan import Plan, Sources, plan_model
 from minigpt4.checkpoints.sizes import Heads
 from minigpt4.conversation import Conversation, Prompt, SpecialToken, Text, Turn
 from minigpt4.images import load_image, to_pixel_values
-from minigpt4.models.language import LanguageModel, load_language_model
+from minigpt4.models.language import LanguageModel
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.models.presets import EVA_VIT_G, EVA_VIT_G_PATCHES
 
@@ -73,7 +75,7 @@ class Golden:
 
     @cached_property
     def language(self) -> LanguageModel:
-        return load_language_model(self.folder / "llama", torch.float32)
+        return load_language(inspect_language(self.folder / "llama"))
 
     @cached_property
     def model(self) -> MiniGPT4:
@@ -83,16 +85,42 @@ class Golden:
     def patches_model(self) -> MiniGPT4 | None:
         """The model without a Q-Former, if the folder has a projection for it."""
         width = 4 * self.facts["dims"]["vit"]["embed_dim"]
-        for path in sorted(self.folder.glob("*.pth")):
-            content = torch.load(path, weights_only=True)
-            weight = content.get("model", content).get("llama_proj.weight")
-            if weight is not None and weight.shape[1] == width:
+        for path in sorted(self.folder.rglob("*.pth")):
+            projection = read_header(path).tensors.get("llama_proj.weight")
+            if projection is not None and projection.shape[1] == width:
                 sources = Sources(self.folder / "eva_vit.pth", None, path, self.folder / "llama")
                 size = self.facts["dims"]["image_size"]
                 return self._model(
                     plan_model(sources, EVA_VIT_G_PATCHES, heads=self.heads, image_size=size)
                 )
         return None
+
+    @cached_property
+    def conversations(self) -> dict[str, dict[str, Any]]:
+        """Every conversation with context embeddings, by the prefix of its arrays."""
+        found: dict[str, dict[str, Any]] = {}
+
+        def walk(node: dict[str, Any], path: tuple[str, ...]) -> None:
+            if {"steps", "prompt", "segment_ids"} <= node.keys():
+                names = ["_".join(path[start:]) for start in range(len(path))]
+                known = [name for name in names if f"{name}_context_emb" in self.arrays]
+                found.update(dict.fromkeys(known[:1], node))
+            for key, value in node.items():
+                if isinstance(value, dict):
+                    walk(value, (*path, key))
+
+        walk(self.facts, ())
+        return found
+
+    def model_of(self, name: str) -> MiniGPT4 | None:
+        """The model a conversation was held with: its pictures' length tells which."""
+        record = self.conversations[name]
+        segments = record["segment_ids"]
+        text = sum(len(ids) for ids in segments)
+        length = (self.arrays[f"{name}_context_emb"].shape[1] - text) // (len(segments) - 1)
+        if length == self.model.queries and "nq" not in name:
+            return self.model
+        return self.patches_model
 
     def _model(self, plan: Plan) -> MiniGPT4:
         vision, qformer, projection = load_picture_side(plan)
@@ -124,7 +152,7 @@ class Golden:
         return name
 
     def conversation(self, name: str) -> Conversation:
-        return self.conversation_of(self.facts["conversations"][name]["steps"])
+        return self.conversation_of(self.conversations[name]["steps"])
 
     def conversation_of(self, steps: list[list[Any]]) -> Conversation:
         """A conversation from the release's calls: img (upload), ask, ans."""
@@ -137,6 +165,8 @@ class Golden:
                 waiting = []
             else:
                 conversation = conversation.with_answer(value)
+        if waiting:
+            conversation = conversation.with_turn(Turn("", None, tuple(waiting)))
         return conversation
 
     def segments(self, prompt: Prompt) -> list[list[int]]:

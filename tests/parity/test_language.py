@@ -11,17 +11,17 @@ from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import LLAMA2_CHAT, VICUNA_V0, PromptFormat
 from tests.parity.golden import ACTIVATIONS, WHOLE_WAY, golden, worst
 
-CONVERSATIONS = sorted(golden().facts["conversations"])
+CONVERSATIONS = sorted(golden().conversations)
 SPECIALS = ("<s>", "</s>", "<unk>")
 
 
 def conversation(name: str) -> tuple[dict[str, Any], Prompt, MiniGPT4]:
     """The release's record of a conversation, our prompt for it, and the model it was run on."""
-    record = golden().facts["conversations"][name]
+    record = golden().conversations[name]
     # A second folder of this kind has conversations of the Llama-2 model without a Q-Former.
     prompt_format: PromptFormat = LLAMA2_CHAT if "[INST]" in record["prompt"] else VICUNA_V0
     prompt = render(golden().conversation(name), prompt_format)
-    model = golden().patches_model if "nq" in name else golden().model
+    model = golden().model_of(name)
     if model is None:
         pytest.skip("this golden folder has no model without a Q-Former")
     return record, prompt, model
@@ -102,8 +102,7 @@ def test_a_long_conversation_is_not_cut_through_its_middle() -> None:
 def test_prompts_of_the_release(case: dict[str, Any]) -> None:
     operations = [operation for operation in case["ops"] if operation != ["ans", None]]
     kinds = [kind for kind, _ in operations]
-    asked_twice = any(pair == ("ask", "ask") for pair in pairwise(kinds))
-    if asked_twice or kinds[-1:] == ["img"]:
+    if any(pair in {("ask", "ask"), ("ask", "img")} for pair in pairwise(kinds)):
         pytest.skip("our conversations have one question a turn, with its pictures before it")
     prompt_format = LLAMA2_CHAT if "LLama2" in case["template"] else VICUNA_V0
     text = render(golden().conversation_of(operations), prompt_format).text.removeprefix("<s>")

@@ -1,13 +1,13 @@
 """Drives the page in a real browser, in the words of a person who uses it.
 
-    with chromium_context() as context:
-        driver = PageDriver(context.new_page(), "http://127.0.0.1:7860/")
-        driver.open()
-        driver.upload(picture)
-        driver.ask("What colour is the house?")
-        driver.wait_done()
-        assert "red" in driver.answer_text()
-        assert driver.problems == []
+with chromium_context() as context:
+    driver = PageDriver(context.new_page(), "http://127.0.0.1:7860/")
+    driver.open()
+    driver.upload(picture)
+    driver.ask("What colour is the house?")
+    driver.wait_done()
+    assert "red" in driver.answer_text()
+    assert driver.problems == []
 """
 
 import os
@@ -183,9 +183,7 @@ class PageDriver:
 
     def overflow(self) -> int:
         """Return how many pixels the page is wider than its window."""
-        return int(
-            self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        )
+        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
     def until(self, happened: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
         """Wait until something has happened."""

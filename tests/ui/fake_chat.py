@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from minigpt4.chat import AnswerPart, EncodedImage, Session
+from minigpt4.config import GenerationSettings
 from minigpt4.conversation import clean_question
-from minigpt4.engines.base import GenerationSettings
 from minigpt4.errors import EngineError
 from minigpt4.images import image_key
 

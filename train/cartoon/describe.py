@@ -183,7 +183,9 @@ def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
 
 # How often a dialogue asks each type: the ones that take two look-ups are asked more.
 _TYPE_WEIGHTS = tuple(
-    {"relation": 1.6, "at_place": 1.4, "count": 1.3, "exists_color": 1.3}.get(name, 1.0)
+    {"relation": 2.4, "at_place": 1.6, "count": 1.8, "count_color": 1.3, "exists_color": 1.3}.get(
+        name, 1.0
+    )
     for name in QUESTION_TYPES
 )
 

@@ -41,7 +41,7 @@ class BridgeSettings:
     heads_weight: float = 0.3
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=1000,
+            steps=3000,
             batch_size=16,
             learning_rate=6e-4,
             warmup_steps=50,

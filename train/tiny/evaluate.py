@@ -159,10 +159,9 @@ def exact_scores(model: MiniGPT4, asked: Sequence[Asked], *, blind: bool = False
         asked: The questions.
         blind: Show every question another scene's picture.
     """
-    scenes = list({each.scene.seed: each.scene for each in asked}.values())
-    seen = dict(zip([scene.seed for scene in scenes], see(model, scenes), strict=True))
-    others = _shifted([scene.seed for scene in scenes]) if blind else {}
-    pictures = [seen[others.get(each.scene.seed, each.scene.seed)] for each in asked]
+    scenes = list(dict.fromkeys(each.scene for each in asked))
+    seen = _pictures(model, scenes, blind=blind)
+    pictures = [seen[each.scene] for each in asked]
     prompts = [render(Conversation(each.turns), TINY) for each in asked]
     answers = answer_all(model, prompts, pictures, 40)
     right: Counter[str] = Counter()
@@ -173,11 +172,17 @@ def exact_scores(model: MiniGPT4, asked: Sequence[Asked], *, blind: bool = False
     return {name: round(right[name] / total[name], 4) for name in total}
 
 
-def _shifted(seeds: Sequence[int]) -> Mapping[int, int]:
-    """Every scene's picture for another scene: none keeps its own."""
-    shuffled = list(seeds)
-    random.Random(0).shuffle(shuffled)
-    return dict(zip(shuffled, [*shuffled[1:], shuffled[0]], strict=True))
+def _pictures(
+    model: MiniGPT4, scenes: Sequence[Scene], *, blind: bool
+) -> dict[Scene, torch.Tensor]:
+    """The picture of every scene; blind, that of another scene: none keeps its own."""
+    seen = list(see(model, scenes))
+    if not blind:
+        return dict(zip(scenes, seen, strict=True))
+    order = list(range(len(scenes)))
+    random.Random(0).shuffle(order)
+    following = [*order[1:], order[0]]
+    return {scenes[own]: seen[other] for own, other in zip(order, following, strict=True)}
 
 
 _OBJECT = re.compile(rf"\b({'|'.join(SIZES)}) ({'|'.join(COLORS)}) ({'|'.join(KINDS)})\b")
@@ -191,14 +196,12 @@ def description_scores(
     `recall` and `precision` count objects by colour and kind; `full_*` by size as well. A
     description fails when it does not end, repeats a sentence, or says what no description says.
     """
-    seeds = [scene.seed for scene in scenes]
-    seen = dict(zip(seeds, see(model, scenes), strict=True))
-    others = _shifted(seeds) if blind else {}
+    seen = _pictures(model, scenes, blind=blind)
     prompts = [
         render(Conversation((Turn(DESCRIBE_INSTRUCTIONS[index % 5], None, ("picture",)),)), TINY)
         for index in range(len(scenes))
     ]
-    pictures = [seen[others.get(seed, seed)] for seed in seeds]
+    pictures = [seen[scene] for scene in scenes]
     answers = answer_all(model, prompts, pictures, 160)
     tallies: Counter[str] = Counter()
     for scene, answer in zip(scenes, answers, strict=True):

@@ -5,7 +5,7 @@
    run side by side.
 3. The Q-Former once more, through a throwaway projection into the frozen language model.
 
-The folder that comes out is what `parts` means in the settings of stages 1 and 2.
+What comes out are the parts that the settings of stages 1 and 2 name under `model`.
 """
 
 import json

@@ -1,0 +1,298 @@
+"""Says whether a demo would start, without loading it: what is there, what fits, what it needs.
+
+It reads headers and settings only, needs no network and no torch, and takes a second or two.
+"""
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from minigpt4.checkpoints.configured import PARTS, plan_paths, references_of
+from minigpt4.checkpoints.files import Header, read_header
+from minigpt4.checkpoints.hub import find
+from minigpt4.checkpoints.language_files import inspect_language
+from minigpt4.checkpoints.memory import available_memory, check_fits, in_gib
+from minigpt4.checkpoints.plan import Plan
+from minigpt4.checkpoints.release import native_record
+from minigpt4.config import Config, load_config, locate
+from minigpt4.errors import CheckpointError, ConfigError, MiniGPT4Error
+from minigpt4.models.presets import PRESETS, Preset
+from minigpt4.references import Reference, published_at
+
+State = Literal["ok", "warning", "wrong"]
+PACKAGES = ("torch", "transformers", "timm", "sentencepiece", "safetensors", "gradio", "pillow")
+_LICENCES: tuple[tuple[str, str], ...] = (
+    ("eva_vit_g", "EVA-CLIP: MIT"),
+    ("blip2", "BLIP-2: BSD-3-Clause"),
+    ("rained_minigpt4", "MiniGPT-4: BSD-3-Clause"),
+    ("llama-2", "Llama 2 Community License"),
+    ("llama2", "Llama 2 Community License"),
+    ("v1.5", "Llama 2 Community License"),
+    ("vicuna", "LLaMA 1: non-commercial"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: Whether the demo can start with it.
+        what: The part or the thing that was looked at.
+        said: What was found, in a few words.
+    """
+
+    state: State
+    what: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All lines of a report."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def would_start(self) -> bool:
+        """Whether the demo would start."""
+        return all(finding.state != "wrong" for finding in self.findings)
+
+    def __str__(self) -> str:
+        marks = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
+        width = max((len(finding.what) for finding in self.findings), default=0)
+        lines = []
+        for finding in self.findings:
+            first, *rest = finding.said.splitlines() or [""]
+            lines.append(f"{marks[finding.state]}  {finding.what:<{width}}  {first}")
+            lines += [" " * (width + 11) + line for line in rest]
+        verdict = "The demo would start." if self.would_start else "The demo would not start."
+        return "\n".join([*lines, "", verdict])
+
+
+def examine(path: Path | str, overrides: Sequence[str] = ()) -> Report:
+    """Looks at everything a configuration needs.
+
+    Args:
+        path: The configuration's file.
+        overrides: Settings that win over the file's.
+    """
+    try:
+        config = load_config(path, overrides)
+        preset = _preset(config)
+        references = references_of(config, preset)
+    except MiniGPT4Error as error:
+        return Report((Finding("wrong", "configuration", str(error)),))
+    findings = [Finding("ok", "configuration", str(path))]
+    found = {key: find(reference) for key, reference in references.items()}
+    findings += _parts(references, found)
+    paths = {key: place for key, place in found.items() if place is not None}
+    gpus = _gpus()
+    if len(paths) == len(references) and all(each.state != "wrong" for each in findings):
+        findings += _model(config, preset, paths, gpus)
+    findings += _examples(config)
+    findings += _machine(config, gpus)
+    return Report(tuple(findings))
+
+
+def _preset(config: Config) -> Preset:
+    name = config.model.preset
+    if name not in PRESETS:
+        raise ConfigError([f"model.preset: {name!r} given; it is one of {', '.join(PRESETS)}."])
+    return PRESETS[name]
+
+
+def _parts(
+    references: Mapping[str, Reference], found: Mapping[str, Path | None]
+) -> Iterator[Finding]:
+    for key, reference in references.items():
+        name = key.removeprefix("model.")
+        path = found[key]
+        if path is None and not reference.local:
+            yield Finding("warning", name, f"{reference.text}: not here yet, will be downloaded")
+        elif path is None:
+            place = published_at(locate(reference.local).name)
+            cure = f"\nget it from {place}" if place else ""
+            yield Finding("wrong", name, f"{locate(reference.local)} is missing{cure}")
+        else:
+            yield _part(name, path)
+
+
+def _part(name: str, path: Path) -> Finding:
+    try:
+        if name == PARTS[2]:
+            language = inspect_language(path)
+            header = language.header
+            said = (
+                f"width {language.width}, {language.layers} layers, {language.vocabulary:,} tokens,"
+                f" context {language.context:,}"
+            )
+        else:
+            header = read_header(path)
+            said = f"{len(header.tensors):,} tensors"
+    except CheckpointError as error:
+        return Finding("wrong", name, str(error))
+    size = sum(part.stat().st_size for part in set(header.shards.values()))
+    licence = _licence(path)
+    return Finding("ok", name, f"{path.name}: {in_gib(size)}, {_dtypes(header)}, {said}{licence}")
+
+
+def _dtypes(header: Header) -> str:
+    numbers: dict[str, int] = {}
+    for info in header.tensors.values():
+        numbers[info.dtype] = numbers.get(info.dtype, 0) + info.numbers
+    return max(numbers, key=lambda dtype: numbers[dtype], default="?")
+
+
+def _licence(path: Path) -> str:
+    name = path.name.lower()
+    return next((f" ({licence})" for mark, licence in _LICENCES if mark in name), "")
+
+
+def _model(
+    config: Config, preset: Preset, paths: dict[str, Path], gpus: Sequence["Gpu"]
+) -> Iterator[Finding]:
+    """Whether the parts belong together, and whether they fit into memory."""
+    if preset.vision.architecture != "eva":
+        yield from _own_parts(config, preset, paths)
+        return
+    try:
+        plan = plan_paths(config, preset, paths)
+    except CheckpointError as error:
+        yield Finding("wrong", "together", str(error))
+        return
+    vision, projection = plan.preset.vision, plan.origins["projection.weight"].info.shape
+    yield Finding(
+        "ok",
+        "together",
+        f"{vision.width} x {vision.depth} vision, {vision.image_size} pixels, projection "
+        f"{projection[1]} to {projection[0]}, prompt format {config.model.prompt_format}",
+    )
+    for warning in plan.warnings:
+        yield Finding("warning", "together", warning)
+    yield _memory(config, plan, gpus)
+
+
+def _own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -> Iterator[Finding]:
+    """Checks files that we wrote by what they say about themselves."""
+    language = inspect_language(paths["model.language_model"])
+    wanted = {"preset": preset.name, "prompt_format": config.model.prompt_format}
+    for key, path in paths.items():
+        part = key.removeprefix("model.")
+        if part == PARTS[2]:
+            continue
+        header = read_header(path)
+        record = native_record(header)
+        if record.get("part") != part:
+            said = f"{path.name} does not say that it is a {part}"
+            yield Finding("wrong", "together", said)
+        for name, value in wanted.items():
+            if name in record and record[name] != value:
+                said = f"{path.name} was made with {name} {record[name]}, and {value} is set"
+                yield Finding("wrong", "together", said)
+        shape = header.tensors["weight"].shape if part == "projection" else ()
+        expected = (language.width, preset.qformer.width)
+        if shape and shape != expected:
+            said = f"{path.name} is {shape}, these parts need {expected}"
+            yield Finding("wrong", "together", said)
+
+
+def _memory(config: Config, plan: Plan, gpus: Sequence["Gpu"]) -> Finding:
+    device = config.device
+    on_gpu = bool(gpus) if device == "auto" else device.startswith("cuda")
+    if on_gpu and not gpus:
+        return Finding("wrong", "device", f"device: {device} given; no CUDA device was found")
+    if not on_gpu and config.quantize != "none":
+        said = f"quantize: {config.quantize} works on a CUDA device only"
+        return Finding("wrong", "device", said)
+    index = int(device.partition(":")[2] or 0)
+    if on_gpu and index >= len(gpus):
+        said = f"device: {device} given; there are {len(gpus)} CUDA devices"
+        return Finding("wrong", "device", said)
+    free: float = available_memory() or float("inf")
+    if on_gpu:
+        free = sum(gpu.free for gpu in gpus) if config.spread else gpus[index].free
+    precision = "bfloat16" if config.precision == "auto" else config.precision
+    try:
+        needed = check_fits(
+            plan,
+            precision,
+            config.quantize,
+            free,
+            on_gpu=on_gpu,
+            context=config.limits.max_context_tokens,
+        )
+    except ConfigError as error:
+        return Finding("wrong", "memory", str(error))
+    said = (
+        f"needs about {in_gib(needed.total)} (weights {in_gib(needed.weights)}, context "
+        f"{in_gib(needed.cache)}), {in_gib(free)} free on {'the GPU' if on_gpu else 'the CPU'}"
+    )
+    return Finding("ok", "memory", said)
+
+
+def _examples(config: Config) -> Iterator[Finding]:
+    for example in config.page.examples:
+        if not locate(example.picture).is_file():
+            yield Finding("wrong", "example", f"{example.picture} is missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A CUDA device as the driver tells it.
+
+    Attributes:
+        name: Of the product.
+        free: Bytes of its memory that are free.
+    """
+
+    name: str
+    free: int
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """The CUDA devices, asked of the driver's own tool: torch takes seconds to import."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    query = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=2, check=True)  # noqa: S603 - a fixed command
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = (line.rpartition(",") for line in done.stdout.splitlines())
+    return tuple(
+        Gpu(name.strip(), int(free) * 2**20) for name, _, free in rows if free.strip().isdigit()
+    )
+
+
+def _machine(config: Config, gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    named = ", ".join(f"{gpu.name} ({in_gib(gpu.free)} free)" for gpu in gpus)
+    memory = f"{in_gib(available_memory())} of memory free"
+    yield Finding("ok", "device", f"{config.device}: {named or 'no CUDA device'}, {memory}")
+    python = platform.python_version()
+    yield Finding("ok", "versions", ", ".join([f"python {python}", *_versions()]))
+    absent = [name for name in PACKAGES if not _version(name)]
+    if absent:
+        yield Finding("wrong", "versions", f"not installed: {', '.join(absent)}")
+    if config.quantize != "none" and importlib.util.find_spec("bitsandbytes") is None:
+        yield Finding("wrong", "versions", "quantize needs bitsandbytes: pip install bitsandbytes")
+
+
+def _versions() -> Iterator[str]:
+    for name in PACKAGES:
+        if version := _version(name):
+            yield f"{name} {version}"
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,127 @@
+"""What a person does with a fresh clone: the page in Chromium with the embedded model behind it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minigpt4.build import build_chat
+from minigpt4.config import load_config
+from tests.ui.driver import PageDriver, chromium, chromium_context
+from tests.ui.server import Served, served
+from train.cartoon.draw import draw_scene
+from train.cartoon.scene import Scene, Thing
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    # Gradio's own threads warn about pandas; under "error" they would break its queue.
+    pytest.mark.filterwarnings("default"),
+]
+
+CONFIG = Path(__file__).parents[2] / "eval_configs" / "tiny.yaml"
+
+
+def _drawn(folder: Path, color: str, kind: str, ending: str = "png") -> Path:
+    """A drawing made here: one thing in the middle, another in a corner."""
+    scene = Scene(
+        seed=20_261_122,
+        background="white",
+        things=(
+            Thing("star", "yellow", "small", 0.17, 0.17, 0.09),
+            Thing(kind, color, "large", 0.5, 0.5, 0.16),
+        ),
+    )
+    path = folder / f"{color}-{kind}.{ending}"
+    draw_scene(scene, 320).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Served]:
+    chromium()
+    config = load_config(CONFIG, ["device=cpu"])
+    with served(build_chat(config), config) as site:
+        yield site
+
+
+@pytest.fixture
+def slow(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model at the speed of a big one, so that a person can press Stop in time."""
+    language = site.chat._model.language.model.model
+    forward = language.forward
+
+    def slowly(*args, **kwargs):
+        time.sleep(0.1)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(language, "forward", slowly)
+
+
+@pytest.fixture(scope="module")
+def context(site: Served):
+    with chromium_context() as context:
+        yield context
+
+
+@pytest.fixture
+def driver(site: Served, context) -> Iterator[PageDriver]:
+    driver = PageDriver(context.new_page(), site.url)
+    driver.open()
+    yield driver
+    assert driver.problems == []
+    driver.page.close()
+
+
+def test_a_drawing_is_talked_about(driver, tmp_path):
+    driver.upload(_drawn(tmp_path, "red", "car"))
+    driver.ask("What color is the car?")
+    driver.wait_answer("The car is red.")
+    driver.wait_done()
+    driver.ask("Where is it?")
+    driver.wait_answer("The car is in the center.")
+    driver.wait_done()
+    driver.upload(_drawn(tmp_path, "blue", "house", "jpg"))
+    driver.ask("What color is the house?")
+    driver.wait_answer("The house is blue.")
+    driver.wait_done()
+    assert driver.pictures() == 2
+    driver.new_chat()
+    driver.ask("What color is the car?")
+    driver.wait_answer("can't see a picture")
+    driver.wait_done()
+
+
+@pytest.mark.usefixtures("slow")
+def test_an_answer_streams_and_stop_frees_the_model(driver, tmp_path):
+    driver.upload(_drawn(tmp_path, "green", "tree"))
+    driver.ask("Describe this image in detail.")
+    partial = driver.wait_answer("objects")
+    assert not partial.endswith(".")
+    driver.stop()
+    started = time.monotonic()
+    driver.wait_done()
+    stopped = driver.answer_text()
+    assert "center" not in stopped, "the answer was over before Stop"
+    driver.ask("What color is the tree?")
+    driver.wait_answer("The tree is green.")
+    assert time.monotonic() - started < 20
+    assert driver.answers()[0] == stopped
+
+
+@pytest.mark.usefixtures("slow")
+def test_two_tabs_at_once(driver, site, context, tmp_path):
+    other = PageDriver(context.new_page(), site.url)
+    other.open()
+    driver.upload(_drawn(tmp_path, "red", "heart"))
+    other.upload(_drawn(tmp_path, "purple", "heart"))
+    driver.ask("What color is the heart?")
+    other.ask("What color is the heart?")
+    driver.wait_answer("The heart is red.")
+    other.wait_answer("The heart is purple.")
+    driver.wait_done()
+    other.wait_done()
+    assert [driver.pictures(), other.pictures()] == [1, 1]
+    assert other.problems == []
+    other.page.close()
