@@ -40,11 +40,13 @@ screenshots: .venv/development
 PARTS := $(foreach part,vision.safetensors qformer.safetensors language,\
 	--set model.$(subst language,language_model,$(basename $(part)))=runs/tiny/parts/$(part))
 
+resume = $$(test -f runs/tiny/$(1)/checkpoint.safetensors && echo --resume)
+
 tiny-train: .venv/runtime
 	$(BIN)/python train/run.py --stage 0 --output runs/tiny/parts
-	$(BIN)/python train/run.py --stage 1 $(PARTS) --output runs/tiny/stage1 --resume
+	$(BIN)/python train/run.py --stage 1 $(PARTS) --output runs/tiny/stage1 $(call resume,stage1)
 	$(BIN)/python train/run.py --stage 2 $(PARTS) --set start=runs/tiny/stage1/projection.safetensors \
-		--output runs/tiny/stage2 --resume
+		--output runs/tiny/stage2 $(call resume,stage2)
 
 tiny-ship:
 	mkdir -p minigpt4/assets/tiny/language
@@ -59,14 +61,20 @@ tiny-report: .venv/runtime
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# A stamp file says when the packages of a requirements file were last installed.
+# A stamp file says when the packages of a requirements file were last installed. An environment that
+# could not be made whole (Debian keeps venv in a package of its own) is removed again.
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed.")'
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
-.venv/runtime: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+.venv/runtime: requirements.txt constraints.txt | .venv/bin/python
+	@echo "Installing the packages, several gigabytes with PyTorch; this takes some minutes once."
+	$(INSTALL) --quiet -r requirements.txt
 	@touch $@
 
-.venv/development: requirements.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/development: requirements.txt requirements-dev.txt constraints.txt | .venv/bin/python
+	@echo "Installing the packages, several gigabytes with PyTorch; this takes some minutes once."
+	$(INSTALL) --quiet -r requirements-dev.txt
 	@touch $@ .venv/runtime

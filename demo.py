@@ -9,6 +9,7 @@ name another configuration.
 """
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after an interrupt, 1 if the page or the model cannot start, 2 for a wrong configuration.
     """
     given = _parse(arguments)
+    # Ours tell what is being loaded; the libraries' own notes would drown it.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("minigpt4").setLevel(logging.INFO)
     from minigpt4.config import check_files, load_config
     from minigpt4.errors import ConfigError
 

@@ -13,6 +13,10 @@ from minigpt4.models.vision import VisionEncoder
 from train.tiny.language import LanguageSettings, new_language_model
 from train.tiny.tokenizer import train_tokenizer
 
+# The models of the tests are so small that threads cost more than they give, and tests run side by
+# side.
+torch.set_num_threads(1)
+
 SMALLER = Preset(
     name="smaller",
     vision=VisionConfig(
@@ -36,7 +40,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_model(tokenizer_folder: Path) -> MiniGPT4:
     """A model with random weights, the same in every test; each test may change its own."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vision = VisionEncoder(SMALLER.vision)
         qformer = QFormer(SMALLER.qformer, SMALLER.vision.width)
@@ -49,7 +53,7 @@ def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random parts of the tiny preset as files: vision, qformer and the folder language."""
     folder = tmp_path_factory.mktemp("parts")
     train_tokenizer(folder / "language", scenes=400)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vision = VisionEncoder(TINY.vision)
         qformer = QFormer(TINY.qformer, TINY.vision.width)

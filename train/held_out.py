@@ -9,13 +9,11 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from minigpt4.checkpoints.native import Json
 from minigpt4.conversation import Conversation, Prompt, Turn, render
-from minigpt4.images import to_pixel_values
 from minigpt4.models.language import LanguageModel
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import PromptFormat
 from train.run_folder import RunFolder, append_lines, read_lines
-from train.samples import Batches, Sample, SampleOf, learned_tokens
-from train.tiny.language import HELD_OUT_SEEDS
+from train.samples import Batches, Sample, learned_tokens
 
 _LOSS_BATCH = 16
 
@@ -28,11 +26,15 @@ class Look:
         loss: Mean loss over the learned tokens of held-out samples.
         right: Answers that are the true ones word for word.
         answers: What the model said, in the order of the pictures.
+        learned_answers: The same of pictures that are trained on.
+        learned_right: How many of those are the true ones word for word.
     """
 
     loss: float
     right: int
     answers: tuple[str, ...]
+    learned_answers: tuple[str, ...] = ()
+    learned_right: int = 0
 
 
 class HeldOut:
@@ -41,20 +43,32 @@ class HeldOut:
     def __init__(
         self,
         model: MiniGPT4,
+        batches: Batches,
         prompt_format: PromptFormat,
-        sample_of: SampleOf,
         *,
-        samples: int,
-        pictures: int,
+        asked: Sequence[Sample],
+        for_loss: Sequence[Sample],
         tokens: int,
+        learned: Sequence[Sample] = (),
     ) -> None:
+        """Joins the parts.
+
+        Args:
+            model: Answers.
+            batches: Makes the batches whose loss is computed.
+            prompt_format: How questions are written down.
+            asked: Held-out samples whose first question is asked.
+            for_loss: Held-out samples whose loss is computed.
+            tokens: The longest answer.
+            learned: Samples that are trained on, asked too and told apart.
+        """
         self._tokens = tokens
         self._model = model
         self._prompt_format = prompt_format
-        self._batches = Batches(model, prompt_format, sample_of)
-        first = HELD_OUT_SEEDS + pictures
-        self._for_loss = [sample_of(first + number) for number in range(samples)]
-        self.samples = [sample_of(HELD_OUT_SEEDS + number) for number in range(pictures)]
+        self._batches = batches
+        self._for_loss = for_loss
+        self.samples = asked
+        self.learned = learned
 
     @torch.no_grad()
     def look(self) -> Look:
@@ -66,22 +80,31 @@ class HeldOut:
             total += self._model.loss(batch).item() * count
             tokens += count
         answers = tuple(self._answer(sample) for sample in self.samples)
-        right = sum(
-            answer == sample.conversation.turns[0].answer
-            for answer, sample in zip(answers, self.samples, strict=True)
+        learned = tuple(self._answer(sample) for sample in self.learned)
+        return Look(
+            total / tokens,
+            _exact(answers, self.samples),
+            answers,
+            learned,
+            _exact(learned, self.learned),
         )
-        return Look(total / tokens, right, answers)
 
     def _answer(self, sample: Sample) -> str:
-        vision, preset = self._model.preset.vision, self._model.preset
-        values = to_pixel_values(sample.picture, vision.image_size, preset.mean, preset.std)
-        visual_tokens = {sample.key: self._model.encode_images(values[None])[0]}
+        output = self._batches.query_outputs.of({sample.key: sample.load})[sample.key]
+        visual_tokens = {sample.key: self._model.project(output.to(self._model.device))}
         turn = sample.conversation.turns[0]
         prompt = render(
             Conversation((Turn(turn.question, None, turn.images),)), self._prompt_format
         )
         stop_strings = self._prompt_format.stop_strings
         return greedy_answer(self._model, prompt, visual_tokens, stop_strings, self._tokens)
+
+
+def _exact(answers: Sequence[str], samples: Sequence[Sample]) -> int:
+    return sum(
+        answer == sample.conversation.turns[0].answer
+        for answer, sample in zip(answers, samples, strict=True)
+    )
 
 
 @torch.no_grad()
@@ -123,21 +146,27 @@ def write_samples(folder: RunFolder, held_out: HeldOut, look: Look, step: int) -
     pictures = folder.path / "samples"
     pictures.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Json]] = []
-    for number, sample in enumerate(held_out.samples, start=1):
-        picture = pictures / f"{number}.png"
-        if not picture.is_file():
-            sample.picture.resize((192, 192)).save(picture)
-        turn = sample.conversation.turns[0]
-        rows.append(
-            {
-                "step": step,
-                "picture": f"samples/{picture.name}",
-                "question": turn.question,
-                "true_answer": turn.answer,
-                "answer": look.answers[number - 1],
-                "held_out_loss": look.loss,
-            }
-        )
+    both = (
+        ("held out", held_out.samples, look.answers),
+        ("learned from", held_out.learned, look.learned_answers),
+    )
+    for side, samples, answers in both:
+        for number, (sample, answer) in enumerate(zip(samples, answers, strict=True), start=1):
+            name = f"{number}.png" if side == "held out" else f"learned-{number}.png"
+            if not (pictures / name).is_file():
+                sample.picture.resize((192, 192)).save(pictures / name)
+            turn = sample.conversation.turns[0]
+            rows.append(
+                {
+                    "step": step,
+                    "picture": f"samples/{name}",
+                    "side": side,
+                    "question": turn.question,
+                    "true_answer": turn.answer,
+                    "answer": answer,
+                    "held_out_loss": look.loss,
+                }
+            )
     append_lines(folder.samples, rows)
     folder.samples_page.write_text(_page(folder), encoding="utf-8")
 
@@ -145,11 +174,11 @@ def write_samples(folder: RunFolder, held_out: HeldOut, look: Look, step: int) -
 def _page(folder: RunFolder) -> str:
     """One table a picture, the answers in the order of the steps."""
     rows = read_lines(folder.samples)
-    lines = ["# Answers about held-out pictures", ""]
+    lines = ["# Answers about pictures", ""]
     for picture in dict.fromkeys(row["picture"] for row in rows):
         own = [row for row in rows if row["picture"] == picture]
         first = own[0]
-        lines += [f"![{picture}]({picture})", ""]
+        lines += [f"![{picture}]({picture}) {first['side']}", ""]
         if first["question"]:
             lines += [f"**{_cell(first['question'])}**", ""]
         lines += ["| step | answer |", "|--:|:--|", f"| true | {_cell(first['true_answer'])} |"]

@@ -5,7 +5,8 @@
     python train/run.py --stage 2   the projection, from stage 1's, in the chat template
 
 With nothing else it trains the embedded default on generated pictures, which takes minutes on a
-CPU. Ctrl-C saves and stops; --resume goes on.
+CPU. --data my.jsonl trains it on your own, after a check of every row that --check-data makes
+alone. Ctrl-C saves and stops; --resume goes on.
 """
 
 import argparse
@@ -17,8 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from train.held_out import Look
     from train.run_folder import RunFolder
     from train.settings import TrainSettings
+    from train.stages import Stage
+    from train.validation import Checked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,8 +55,12 @@ def train_parts(options: argparse.Namespace) -> None:
     from train.settings import parts_overrides
     from train.tiny.stage0 import run
 
-    if options.config or options.set:
-        raise TrainingError("Stage 0 takes no --config and no --set: its settings are its code.")
+    if options.config or options.set or options.data or options.check_data:
+        message = (
+            "Stage 0 takes no --config, no --set and no --data: its settings are its code, and its"
+            " pictures are generated."
+        )
+        raise TrainingError(message)
     output = options.output or Path("runs/stage0")
     run(output)
     say("Go on with stage 1:")
@@ -63,35 +71,56 @@ def train_projection(options: argparse.Namespace) -> None:
     """Stages 1 and 2: the projection alone."""
     asked = _asked_settings(options)  # before torch: what is wrong in them is told at once
 
+    if options.check_data:
+        checked_data(asked or _stored_settings(options))
+        return
+
     from transformers.utils.logging import disable_progress_bar
 
     from train.held_out import HeldOut, write_samples
     from train.loop import Run, new_accelerator, train
+    from train.own_data import keep_pictures, record_of
     from train.plot import plot_run
     from train.run_folder import RunFolder, read_lines
     from train.samples import Batches
-    from train.stages import STAGES, load_frozen_parts, parts_table, start_projection
+    from train.stages import (
+        answer_tokens,
+        load_frozen_parts,
+        parts_table,
+        stage_of,
+        start_projection,
+    )
+    from train.validation import fault_records
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
+    settings = asked or _stored_settings(options)
     folder = RunFolder(_output(options))
-    settings = asked or folder.stored_settings()
-    _check_stage(options, settings)
+    own = checked_data(settings) if settings.own_data.path else None
     accelerator = new_accelerator(settings)
-    stage = STAGES[settings.stage](settings)
+    stage = stage_of(settings, own)
     model, frozen = load_frozen_parts(settings.model)
     came_from = start_projection(model, settings, frozen)
+    batches = Batches(
+        model, stage.prompt_format, stage.sample_of, answer_tokens(settings) if own else None
+    )
+    model.to(accelerator.device)
     say(parts_table(model))
-    say(f"Projection: {came_from}. Data: generated pictures. Device: {accelerator.device}.")
+    data = "generated pictures" if own is None else str(own.source.path)
+    say(f"Projection: {came_from}. Data: {data}. Device: {accelerator.device}.")
+    if own is not None:
+        say(_epochs(settings, stage))
+        say(keep_pictures(batches.query_outputs, own.rows, settings.own_data.keep_mb))
+        folder.begin_data(record_of(own), fault_records(own.faults))
     say(f"Everything goes to {folder.path}.")
-
     folder.begin(settings)
     held_out = HeldOut(
         model,
+        batches,
         stage.prompt_format,
-        stage.sample_of,
-        samples=settings.check_samples,
-        pictures=settings.check_pictures,
+        asked=stage.asked,
+        for_loss=stage.for_loss,
         tokens=settings.check_tokens,
+        learned=stage.learned,
     )
 
     def check(step: int) -> None:
@@ -100,13 +129,29 @@ def train_projection(options: argparse.Namespace) -> None:
         looks = {row["step"]: row["held_out_loss"] for row in read_lines(folder.samples)}
         title = f"Stage {settings.stage}: loss of the projection"
         plot_run(folder.loss_curve, read_lines(folder.metrics), sorted(looks.items()), title)
-        _say_look(step, look.loss, look.right, len(look.answers), look.answers[0])
+        _say_look(step, look)
 
-    batches = Batches(model, stage.prompt_format, stage.sample_of)
     run = Run(model, batches, settings, folder, frozen)
     position = train(run, accelerator, check, resume=options.resume)
     say(f"Done: {position.step:,} steps in {position.seconds / 60:.1f} minutes.")
+    _say_losses(folder)
     _say_saved(folder, settings)
+
+
+def checked_data(settings: "TrainSettings") -> "Checked":
+    """Checks a user's own data and tells what was found.
+
+    Raises:
+        TrainingError: If training cannot start on them.
+    """
+    from train.errors import TrainingError
+    from train.stages import check_own_data
+
+    checked = check_own_data(settings)
+    say("\n".join(checked.lines()))
+    if checked.stops:
+        raise TrainingError(checked.stops)
+    return checked
 
 
 def say(text: str) -> None:
@@ -125,6 +170,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", type=Path, help="settings (default: train/configs/tiny_stage<N>.yaml)"
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="your own pictures and texts: a .jsonl, .json or .csv file, or a folder with one; see"
+        " docs/training.md (config: train/configs/own_data_stage<N>.yaml)",
+    )
+    parser.add_argument("--check-data", action="store_true", help="check --data, and train nothing")
     parser.add_argument(
         "--set",
         nargs="+",
@@ -175,12 +227,35 @@ def _output(options: argparse.Namespace) -> Path:
 
 def _asked_settings(options: argparse.Namespace) -> "TrainSettings | None":
     """The settings asked for; None if a run goes on with those it was started with."""
-    from train.settings import DEFAULT_CONFIGS, load_settings
+    from train.errors import TrainingError
+    from train.settings import DEFAULT_CONFIGS, OWN_DATA_CONFIGS, load_settings
 
     if options.resume and options.config is None and not options.set:
         return None
-    settings = load_settings(options.config or DEFAULT_CONFIGS[options.stage], options.set)
+    defaults = DEFAULT_CONFIGS if options.data is None else OWN_DATA_CONFIGS
+    data = [] if options.data is None else [f"own_data.path={options.data}"]
+    settings = load_settings(options.config or defaults[options.stage], [*options.set, *data])
     _check_stage(options, settings)
+    if options.check_data and not settings.own_data.path:
+        raise TrainingError("--check-data needs --data: the file or folder to check.")
+    return settings
+
+
+def _stored_settings(options: argparse.Namespace) -> "TrainSettings":
+    """The settings of the run that goes on."""
+    from train.errors import TrainingError
+    from train.run_folder import RunFolder
+
+    folder = RunFolder(_output(options))
+    settings = folder.stored_settings()
+    _check_stage(options, settings)
+    if options.data is not None and str(options.data) != settings.own_data.path:
+        before = settings.own_data.path or "generated pictures"
+        message = (
+            f"The run in {folder.path} was begun with {before}, and --data is {options.data}. Leave"
+            " --data out to go on, or choose another --output."
+        )
+        raise TrainingError(message)
     return settings
 
 
@@ -192,12 +267,39 @@ def _check_stage(options: argparse.Namespace, settings: "TrainSettings") -> None
         raise TrainingError(message)
 
 
-def _say_look(step: int, loss: float, right: int, asked: int, answer: str) -> None:
+def _say_look(step: int, look: "Look") -> None:
     from tqdm import tqdm
 
+    answer = look.answers[0]
     shown = answer if len(answer) <= 100 else f"{answer[:100]}..."
-    line = f"step {step:>6,}  held-out loss {loss:.3f}, {right} of {asked} answers exact: {shown!r}"
-    tqdm.write(line, file=sys.stdout)
+    asked, learned = len(look.answers), len(look.learned_answers)
+    line = f"step {step:>6,}  held-out loss {look.loss:.3f}, {look.right} of {asked} answers exact"
+    if learned:
+        line += f" (of pictures learned from, {look.learned_right} of {learned})"
+    tqdm.write(f"{line}: {shown!r}", file=sys.stdout)
+
+
+def _epochs(settings: "TrainSettings", stage: "Stage") -> str:
+    rows, samples = stage.epoch_samples or 1, settings.schedule.steps * settings.samples_per_step
+    return (
+        f"{rows:,} samples to learn from, {len(stage.for_loss)} held out; "
+        f"{settings.schedule.steps:,} steps of {settings.samples_per_step} are "
+        f"{samples / rows:,.1f} epochs."
+    )
+
+
+def _say_losses(folder: "RunFolder") -> None:
+    """The loss at both ends of the run: of what it learned from, and of what was held out."""
+    from train.run_folder import read_lines
+
+    losses = [row["loss"] for row in read_lines(folder.metrics) if row["loss"] is not None]
+    looks = [row["held_out_loss"] for row in read_lines(folder.samples)]
+    if not losses or not looks:
+        return
+    few = min(10, len(losses))
+    first, last = sum(losses[:few]) / few, sum(losses[-few:]) / few
+    say(f"  loss of the first {few} steps {first:.3f}, of the last {few} {last:.3f}")
+    say(f"  held-out loss {looks[0]:.3f} at the first look, {looks[-1]:.3f} at the last")
 
 
 def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
@@ -206,7 +308,7 @@ def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
     for path, what in (
         (folder.projection, "the projection"),
         (folder.checkpoint, "all that --resume needs"),
-        (folder.samples_page, "answers about held-out pictures"),
+        (folder.samples_page, "answers about held-out pictures, look by look"),
         (folder.loss_curve, "the loss curve"),
     ):
         say(f"  {path}  {what}")

@@ -7,6 +7,8 @@
       metrics.jsonl            one line a step
       samples.jsonl, samples.md, samples/   answers about held-out pictures
       loss.png
+      data.json                of a user's own data: layout, counts, what the rows are; see own_data
+      dropped_rows.jsonl       rows of them that could not be used, with line, cause and content
 
 The checkpoint is one file that is replaced as a whole, so a run that is killed at any moment,
 also while it saves, leaves a checkpoint that is complete. Lines of a later step than the
@@ -88,11 +90,42 @@ class RunFolder:
         """A picture of the metrics."""
         return self.path / "loss.png"
 
+    @property
+    def data(self) -> Path:
+        """What a user's own data were when the run began."""
+        return self.path / "data.json"
+
+    @property
+    def dropped_rows(self) -> Path:
+        """Rows of them that could not be used, a line each."""
+        return self.path / "dropped_rows.jsonl"
+
     def begin(self, settings: TrainSettings) -> None:
         """Makes the folder and writes the settings down."""
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(asdict(settings), sort_keys=False)
         (self.path / "settings.yaml").write_text(text, encoding="utf-8")
+
+    def begin_data(self, record: Mapping[str, Json], dropped: Iterable[Mapping[str, Json]]) -> None:
+        """Writes down what a user's own data are, or checks that they are still the same.
+
+        Raises:
+            TrainingError: If a run that goes on was begun with other rows.
+        """
+        if self.checkpoint.is_file() and self.data.is_file():
+            before = json.loads(self.data.read_text(encoding="utf-8"))
+            if before["fingerprint"] != record["fingerprint"]:
+                message = (
+                    f"The run in {self.path} was begun with {before['usable']:,} other rows of "
+                    f"{before['path']}; {record['usable']:,} are usable now. Restore the data, or "
+                    "choose another --output."
+                )
+                raise TrainingError(message)
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        self.data.write_text(f"{text}\n", encoding="utf-8")
+        self.dropped_rows.unlink(missing_ok=True)
+        append_lines(self.dropped_rows, dropped)
 
     def stored_settings(self) -> TrainSettings:
         """The settings the run was started with.

@@ -1,26 +1,27 @@
 """What is shown to the model: pictures and the texts that belong to them, step by step.
 
-Everything is a function of the step, so a resumed run reads what it would have read anyway. Data
-are generated; nothing is kept on disk.
+Everything is a function of the step, so a resumed run reads what it would have read anyway. The
+samples here are generated, and nothing of them is kept on disk; `train.own_data` has a user's own.
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
 from PIL import Image
 
 from minigpt4.conversation import Conversation, Turn, render
-from minigpt4.images import to_pixel_values
-from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, TrainingBatch, collate
+from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, PromptTokens, TrainingBatch, collate
 from minigpt4.prompt_formats import PromptFormat
+from train.answer_limit import cut_answers
 from train.cartoon.describe import Exchange, ask_to_describe, caption, describe, dialogue
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, make_scene
 from train.errors import TrainingError
+from train.query_outputs import QueryOutputs
 from train.settings import CartoonSettings
 
 _STAGE_SEEDS = 100_000_000
@@ -34,14 +35,19 @@ class Sample:
     """One picture and a closed conversation about it.
 
     Attributes:
-        key: The picture's key, which the conversation's first turn names.
-        picture: An RGB picture.
+        key: The picture's key, which one of the conversation's turns names.
         conversation: Every turn is answered. Stage 1: one turn without a question.
+        load: Draws or reads the picture; one whose query output is kept is not needed again.
     """
 
     key: str
-    picture: Image.Image
     conversation: Conversation
+    load: Callable[[], Image.Image]
+
+    @property
+    def picture(self) -> Image.Image:
+        """The RGB picture."""
+        return self.load()
 
 
 SampleOf: TypeAlias = Callable[[int], Sample]
@@ -83,7 +89,8 @@ def caption_sample(seed: int, settings: CartoonSettings, *, salt: int = 0) -> Sa
     scene = make_scene(seed, max_things=settings.max_things)
     rng = random.Random(f"stage1-{salt}-{seed}")
     turn = Turn("", caption(scene, rng), (str(seed),))
-    return Sample(str(seed), draw_scene(scene, settings.picture_size), Conversation((turn,)))
+    picture = partial(draw_scene, scene, settings.picture_size)
+    return Sample(str(seed), Conversation((turn,)), picture)
 
 
 def aligned_sample(
@@ -99,8 +106,8 @@ def aligned_sample(
         exchanges = dialogue(scene, rng, turns)
         if rng.random() < settings.description_share:
             exchanges[rng.randrange(turns)] = _description(scene, rng, instructions)
-    picture = draw_scene(scene, settings.picture_size)
-    return Sample(str(seed), picture, _conversation(exchanges, str(seed)))
+    picture = partial(draw_scene, scene, settings.picture_size)
+    return Sample(str(seed), _conversation(exchanges, str(seed)), picture)
 
 
 def training_seed(stage: int, number: int) -> int:
@@ -121,10 +128,26 @@ class Batches:
     The frozen eye looks at every picture here, outside of the part that needs gradients.
     """
 
-    def __init__(self, model: MiniGPT4, prompt_format: PromptFormat, sample_of: SampleOf) -> None:
+    def __init__(
+        self,
+        model: MiniGPT4,
+        prompt_format: PromptFormat,
+        sample_of: SampleOf,
+        answer_tokens: int | None = None,
+    ) -> None:
+        """Joins the parts.
+
+        Args:
+            model: Its frozen eye looks, and its tokeniser reads.
+            prompt_format: How samples are written down.
+            sample_of: Samples by seed.
+            answer_tokens: The longest answer; None leaves all as long as they are.
+        """
         self._model = model
         self._prompt_format = prompt_format
         self._sample_of = sample_of
+        self._answer_tokens = answer_tokens
+        self.query_outputs = QueryOutputs(model)
 
     def of_step(
         self, stage: int, step: int, batch_size: int, accumulation: int
@@ -138,20 +161,19 @@ class Batches:
     def of_samples(self, samples: Sequence[Sample]) -> TrainingBatch:
         """Draws together samples, with one query output `(Q, Dq)` a picture."""
         model = self._model
-        vision, mean, std = model.preset.vision, model.preset.mean, model.preset.std
-        pictures = {sample.key: sample.picture for sample in samples}
-        values = torch.stack(
-            [to_pixel_values(each, vision.image_size, mean, std) for each in pictures.values()]
-        )
-        query_output = model.query_output(values)
-        tokens = [
-            model.tokenize(render(sample.conversation, self._prompt_format)) for sample in samples
-        ]
-        outputs = dict(zip(pictures, query_output, strict=True))
+        outputs = self.query_outputs.of({each.key: each.load for each in samples})
+        tokens = [self._tokens(sample.conversation) for sample in samples]
         batch = collate(tokens, outputs, model.language.eos_id)
         return TrainingBatch(
             **{each.name: getattr(batch, each.name).to(model.device) for each in fields(batch)}
         )
+
+    def _tokens(self, conversation: Conversation) -> PromptTokens:
+        tokens = self._model.tokenize(render(conversation, self._prompt_format))
+        if self._answer_tokens is None:
+            return tokens
+        end = self._model.language.encode(self._prompt_format.assistant_separator)
+        return cut_answers(tokens, self._answer_tokens, end)
 
 
 def learned_tokens(batch: TrainingBatch) -> int:

@@ -17,6 +17,12 @@ DEFAULT_CONFIGS = {
     2: ROOT / "train/configs/tiny_stage2.yaml",
 }
 
+OWN_DATA_CONFIGS = {
+    1: ROOT / "train/configs/own_data_stage1.yaml",
+    2: ROOT / "train/configs/own_data_stage2.yaml",
+}
+"""What `--data` takes where no `--config` is given."""
+
 _WEIGHTS = some_text("a path such as assets:tiny/vision.safetensors")
 
 
@@ -57,6 +63,20 @@ class CartoonSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnDataSettings:
+    """A user's own pictures and texts, in place of generated ones."""
+
+    path: str = ""
+    """The file or folder, as `--data` gives it; empty for generated pictures."""
+    answer_tokens: int | None = field(default=None, metadata=within(2, 100_000))
+    """The longest answer with its end; a longer one is cut. None takes the release's: 32 in stage
+    1, 160 in stage 2."""
+    keep_mb: int = field(default=1024, metadata=within(0, 10_000_000))
+    """Memory for what the frozen eye makes of the pictures; where they need more, it looks at every
+    picture anew in every step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
     """One run of stage 1 or 2."""
 
@@ -67,6 +87,7 @@ class TrainSettings:
     start: str = ""
     """The projection to start from; empty for a random one."""
     data: CartoonSettings = CartoonSettings()
+    own_data: OwnDataSettings = OwnDataSettings()
     seed: int = field(default=0, metadata=within(0, 2**31 - 1))
     """Decides a random projection and every draw of the data."""
     batch_size: int = field(default=16, metadata=within(1, 4096))
@@ -121,6 +142,7 @@ def settings_from(content: Mapping[str, Any]) -> TrainSettings:
         "model": PartsSettings(**content["model"]),
         "schedule": Schedule(**content["schedule"]),
         "data": CartoonSettings(**content["data"]),
+        "own_data": OwnDataSettings(**content["own_data"]),
     }
     return TrainSettings(**{**content, **groups})
 

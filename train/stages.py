@@ -1,9 +1,7 @@
 """What a stage starts from: the parts of the model, which of them learn, and on what."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -13,9 +11,14 @@ from minigpt4.checkpoints.native import ProjectionRecord, fingerprint, load_proj
 from minigpt4.config import locate
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import CAPTION, PROMPT_FORMATS, PromptFormat
+from train.answer_limit import RELEASED_LIMITS
 from train.errors import TrainingError
-from train.samples import SampleOf, aligned_sample, caption_sample, read_instructions
+from train.own_data import OwnData
+from train.own_layouts import read_rows
+from train.samples import Sample, SampleOf, aligned_sample, caption_sample, read_instructions
 from train.settings import ROOT, PartsSettings, TrainSettings
+from train.tiny.language import HELD_OUT_SEEDS
+from train.validation import Checked, check_rows, limits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +28,97 @@ class Stage:
     Attributes:
         prompt_format: How its samples are written down.
         sample_of: Its samples by seed.
+        asked: Held-out samples whose first question is put to the model at every look.
+        for_loss: Held-out samples whose loss is computed at every look.
+        epoch_samples: Samples of an epoch; None for generated pictures, which never come back.
+        learned: Samples that steps show, put to the model too at every look.
     """
 
     prompt_format: PromptFormat
     sample_of: SampleOf
+    asked: tuple[Sample, ...]
+    for_loss: tuple[Sample, ...]
+    epoch_samples: int | None = None
+    learned: tuple[Sample, ...] = ()
 
 
-def caption_stage(settings: TrainSettings) -> Stage:
-    """Stage 1: the picture, then a noisy caption of it and a line break; no instruction."""
-    return Stage(CAPTION, lambda seed: caption_sample(seed, settings.data, salt=settings.seed))
+def stage_of(settings: TrainSettings, own: Checked | None = None) -> Stage:
+    """The stage that settings ask for.
+
+    Args:
+        settings: Which stage, and on what.
+        own: A user's own data, checked; None teaches on generated pictures.
+
+    Raises:
+        TrainingError: If the instructions of stage 2 cannot be read.
+    """
+    prompt_format, salt = prompt_format_of(settings), settings.seed
+    instructions = instructions_of(settings)
+    if own is not None:
+        data = OwnData(
+            own.rows,
+            instructions,
+            stage=settings.stage,
+            seed=settings.seed,
+            each_turn=prompt_format.join_text,
+        )
+        return Stage(
+            prompt_format,
+            data.sample_of,
+            data.held_out[: settings.check_pictures],
+            data.held_out[: settings.check_samples],
+            data.epoch_samples,
+            data.shown,
+        )
+
+    def sample_of(seed: int) -> Sample:
+        if settings.stage == 1:
+            return caption_sample(seed, settings.data, salt=salt)
+        return aligned_sample(seed, settings.data, instructions, salt=salt)
+
+    pictures = settings.check_pictures
+    held_out = [
+        sample_of(HELD_OUT_SEEDS + number) for number in range(pictures + settings.check_samples)
+    ]
+    return Stage(prompt_format, sample_of, tuple(held_out[:pictures]), tuple(held_out[pictures:]))
 
 
-def alignment_stage(settings: TrainSettings) -> Stage:
-    """Stage 2: the template of a chat, with an instruction drawn at random for every sample."""
-    instructions = read_instructions(_from_root(settings.data.instructions))
-    return Stage(
-        PROMPT_FORMATS[settings.model.prompt_format],
-        lambda seed: aligned_sample(seed, settings.data, instructions, salt=settings.seed),
+def prompt_format_of(settings: TrainSettings) -> PromptFormat:
+    """Stage 1: the picture, then its caption. Stage 2: the template of a chat."""
+    return CAPTION if settings.stage == 1 else PROMPT_FORMATS[settings.model.prompt_format]
+
+
+def instructions_of(settings: TrainSettings) -> tuple[str, ...]:
+    """What stage 2 draws an instruction from; stage 1 has none.
+
+    Raises:
+        TrainingError: If their file cannot be read.
+    """
+    if settings.stage == 1:
+        return ()
+    return read_instructions(_from_root(settings.data.instructions))
+
+
+def check_own_data(settings: TrainSettings) -> Checked:
+    """Reads and checks the data that `own_data.path` names; no weight is loaded for it.
+
+    Raises:
+        TrainingError: If they cannot be read at all.
+        ConfigError: If there is no such preset.
+    """
+    limits = limits_of(
+        settings.model,
+        preset_named(settings.model.preset),
+        prompt_format_of(settings),
+        answer_tokens(settings),
+        instructions_of(settings),
     )
+    return check_rows(read_rows(Path(settings.own_data.path).expanduser()), limits)
 
 
-STAGES: Mapping[int, Callable[[TrainSettings], Stage]] = MappingProxyType(
-    {1: caption_stage, 2: alignment_stage}
-)
+def answer_tokens(settings: TrainSettings) -> int:
+    """The longest answer of a user's own data."""
+    return settings.own_data.answer_tokens or RELEASED_LIMITS[settings.stage]
 
 
 def load_frozen_parts(parts: PartsSettings) -> tuple[MiniGPT4, str]:

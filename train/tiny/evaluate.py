@@ -20,7 +20,7 @@ from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import TINY
 from train.cartoon.describe import QUESTION_TYPES, ask, describe, follow_up
 from train.cartoon.draw import draw_scene
-from train.cartoon.scene import BACKGROUNDS, COLORS, KINDS, SIZES, Scene, make_scene
+from train.cartoon.scene import COLORS, HELD_OUT_PAIRS, KINDS, SIZES, Scene, make_scene
 from train.cartoon.wordings import BACKGROUND_PHRASES, DESCRIBE_INSTRUCTIONS
 from train.tiny.language import HELD_OUT_SEEDS
 
@@ -38,12 +38,22 @@ class Asked:
         turns: Earlier turns, with their true answers, and the open question.
         answer: The true answer.
         question_type: What the score is filed under.
+        kind: The one thing it is about; empty where it is about none or several.
     """
 
     scene: Scene
     turns: tuple[Turn, ...]
     answer: str
     question_type: str
+    kind: str = ""
+
+    @property
+    def about_unseen_pair(self) -> bool:
+        """Whether the thing it is about has a colour that training never draws it in."""
+        return any(
+            thing.kind == self.kind and (thing.color, thing.kind) in HELD_OUT_PAIRS
+            for thing in self.scene.things
+        )
 
 
 @torch.no_grad()
@@ -143,12 +153,12 @@ def _one(
         return None
     if question_type != "follow_up":
         asked = Turn(first.question, None, ("picture",))
-        return Asked(scene, (asked,), first.answer, question_type)
+        return Asked(scene, (asked,), first.answer, question_type, first.kind)
     then = follow_up(scene, first, rng, held_out=held_out_wording)
     if then is None:
         return None
     turns = (Turn(first.question, first.answer, ("picture",)), Turn(then.question))
-    return Asked(scene, turns, then.answer, question_type)
+    return Asked(scene, turns, then.answer, question_type, then.kind)
 
 
 def exact_scores(model: MiniGPT4, asked: Sequence[Asked], *, blind: bool = False) -> dict[str, Any]:
@@ -269,15 +279,18 @@ def evaluate(
     plain = held_out_scenes(scenes)
     unseen = held_out_scenes(pairs, pairs=True)
     asked = questions(plain, scenes)
+    asked_unseen = questions(unseen, pairs)
+    about_unseen = [each for each in asked_unseen if each.about_unseen_pair]
     reworded = questions(plain, wordings, held_out_wording=True)
     return {
         "number": dict(Counter(each.question_type for each in asked)),
         "answers": exact_scores(model, asked),
         "blind": exact_scores(model, asked, blind=True),
-        "unseen_pairs": exact_scores(model, questions(unseen, pairs)),
+        "unseen_pairs": exact_scores(model, asked_unseen),
+        "blind_unseen_pairs": exact_scores(model, asked_unseen, blind=True),
+        "about_unseen_pairs": exact_scores(model, about_unseen),
         "unseen_wordings": exact_scores(model, reworded),
         "descriptions": description_scores(model, plain[: max(1, scenes // 2)]),
         "descriptions_blind": description_scores(model, plain[: max(1, scenes // 5)], blind=True),
         "descriptions_unseen_pairs": description_scores(model, unseen[: max(1, pairs // 3)]),
-        "backgrounds": len(BACKGROUNDS),
     }

@@ -66,6 +66,8 @@ def tables(scores: Mapping[str, Any]) -> str:
         ("right", final["answers"], "{:.1%}"),
         ("blind", final["blind"], "{:.1%}"),
         ("unseen pairs", final["unseen_pairs"], "{:.1%}"),
+        ("blind there", final["blind_unseen_pairs"], "{:.1%}"),
+        ("about the pair", final["about_unseen_pairs"], "{:.1%}"),
         ("unseen wordings", final["unseen_wordings"], "{:.1%}"),
         ("stage 1 only", early["answers"], "{:.1%}"),
     )
@@ -76,7 +78,11 @@ def tables(scores: Mapping[str, Any]) -> str:
     for name in final["answers"]:
         cells = [form.format(of[name]) if name in of else "" for _, of, form in columns]
         lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    means = [f"{mean_of(of):.1%}" for _, of, form in columns if "%" in form]
+    whole = [len(of) == len(final["answers"]) for _, of, _ in columns[1:]]
+    means = [
+        f"{mean_of(of):.1%}" if all_types else ""
+        for (_, of, _), all_types in zip(columns[1:], whole, strict=True)
+    ]
     lines += [f"| **mean** | | {' | '.join(means)} |", "", *_description_table(final, early)]
     return "\n".join(lines)
 
@@ -132,7 +138,7 @@ def contact_sheet(model: MiniGPT4, number: int = 24, asked: int = 4) -> Image.Im
         render(Conversation((Turn(question, None, ("picture",)),)), TINY) for _, question, _ in rows
     ]
     answers = answer_all(model, prompts, [tokens for tokens, _, _ in rows], 160)
-    width, height, columns = 560, 250, 3
+    width, height, columns = 560, 290, 3
     sheet = Image.new("RGB", (width * columns, height * -(-number // columns)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for index, scene in enumerate(scenes):
@@ -144,7 +150,7 @@ def contact_sheet(model: MiniGPT4, number: int = 24, asked: int = 4) -> Image.Im
         for row in range(index * (asked + 1), (index + 1) * (asked + 1)):
             _, question, true = rows[row]
             right = answers[row] in true
-            shown = f"{question} \u2192 {answers[row]}"
+            shown = f"{question} \u00bb {answers[row]}"
             if not right and len(true) == 1:
                 shown += f" [{next(iter(true))}]"
             for part in textwrap.wrap(shown, 52):
