@@ -19,7 +19,7 @@ from minigpt4.conversation import (
     fit,
     render,
 )
-from minigpt4.engines.base import Engine, FinishReason
+from minigpt4.engines.base import Engine, FinishReason, model_failures
 from minigpt4.errors import PromptError
 from minigpt4.images import image_key, load_image, to_pixel_values
 from minigpt4.models.minigpt4 import MiniGPT4
@@ -149,12 +149,14 @@ class Chat:
 
         Raises:
             ImageError: If it is no picture we read.
+            EngineError: If the model fails on it.
         """
         image = load_image(picture)
         preset = self._model.preset
         values = to_pixel_values(image, preset.vision.image_size, preset.mean, preset.std)
-        tokens = self._model.encode_images(values[None])[0]
-        return EncodedImage(image_key(image), tokens.cpu(), image.size)
+        with model_failures():
+            tokens = self._model.encode_images(values[None])[0].cpu()
+        return EncodedImage(image_key(image), tokens, image.size)
 
     def stream_answer(
         self,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from minigpt4.chat import Chat, Session
 from minigpt4.config import GenerationSettings
-from minigpt4.conversation import Turn
+from minigpt4.conversation import Conversation, Turn, render
 from minigpt4.engines.base import StopStringFilter
 from minigpt4.engines.generate import GenerateEngine
 from minigpt4.errors import ContextOverflowError, EngineError, PromptError
@@ -54,8 +54,6 @@ def test_the_stream_says_what_generate_says(chat, tiny_model):
     encoded = chat.encode_image(_picture("red"))
     session = Session().attach(encoded)
     text = _ask(chat, session, "What is this?")[-1].text
-    from minigpt4.conversation import Conversation, render
-
     prompt = render(Conversation((Turn("What is this?", None, (encoded.key,)),)), TINY)
     embeds = tiny_model.embed_prompt(prompt, {encoded.key: encoded.visual_tokens})
     ids = tiny_model.language.model.generate(
@@ -140,6 +138,16 @@ def test_a_failing_model_is_told_and_the_next_answer_comes(chat, tiny_model, mon
         list(chat.stream_answer(session, "What is this?", GREEDY))
     assert "secret" not in str(told.value)
     assert _ask(chat, session, "What is this?")[-1].finish == "length"
+
+
+def test_a_failure_is_logged_for_the_host(chat, tiny_model, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(tiny_model.vision, "forward", fail)
+    with pytest.raises(EngineError, match="Please try again"):
+        chat.encode_image(_picture("red"))
+    assert "device-side assert" in caplog.text
 
 
 def test_out_of_memory_is_named(chat, tiny_model, monkeypatch):

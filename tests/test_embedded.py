@@ -73,6 +73,26 @@ def test_it_talks_over_several_turns(chat):
     assert "tiny model" in answer
 
 
+def test_every_beam_ends_at_the_end_symbol(chat, monkeypatch):
+    """Beams hold no eos; run to the full length, they would be ranked on what follows the end."""
+    steps = 0
+    language = chat._model.language.model.model
+    forward = language.forward
+
+    def counted(*args, **kwargs):
+        nonlocal steps
+        steps += 1
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(language, "forward", counted)
+    session = Session().attach(chat.encode_image(ASSETS / "examples" / "harbour.png"))
+    settings = GenerationSettings(temperature=0, num_beams=3, max_new_tokens=150)
+    *_, last = chat.stream_answer(session, "What color is the boat?", settings)
+    assert last.text == "The boat is red."
+    assert last.finish == "stop"
+    assert steps < 50
+
+
 def test_without_a_picture_it_asks_for_one(chat):
     answer, _ = _ask(chat, Session(), "What color is the car?")
     assert "picture" in answer

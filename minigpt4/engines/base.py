@@ -1,7 +1,9 @@
 """What every engine is: a prompt in, a stream of text out."""
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,6 +11,9 @@ import torch
 
 from minigpt4.config import GenerationSettings
 from minigpt4.conversation import Prompt
+from minigpt4.errors import EngineError, MiniGPT4Error
+
+logger = logging.getLogger(__name__)
 
 FinishReason = Literal["stop", "length", "cancelled"]
 """Why an answer ended: the model ended it, it grew to `max_new_tokens`, or someone stopped it."""
@@ -96,3 +101,27 @@ class StopStringFilter:
             if any(stop.startswith(tail) for stop in self._stop_strings):
                 return length
         return 0
+
+
+@contextmanager
+def model_failures() -> Iterator[None]:
+    """Turns whatever goes wrong in the model into an `EngineError`; our own errors pass."""
+    try:
+        yield
+    except MiniGPT4Error:
+        raise
+    except Exception as error:
+        raise as_engine_error(error) from error
+
+
+def as_engine_error(error: BaseException) -> BaseException:
+    """What the person is told of a failure of the model; the log gets the whole of it."""
+    if not isinstance(error, Exception):
+        return error
+    logger.error("The model failed", exc_info=error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return EngineError(
+            "The model ran out of memory on this answer. Start a new chat, or ask for a shorter "
+            "answer; whoever runs this page can choose a smaller model."
+        )
+    return EngineError("The model failed on this answer. Please try again.")

@@ -17,8 +17,13 @@ from transformers.generation.streamers import BaseStreamer
 
 from minigpt4.config import GenerationSettings
 from minigpt4.conversation import Prompt
-from minigpt4.engines.base import EngineStep, FinishReason, StopStringFilter
-from minigpt4.errors import EngineError
+from minigpt4.engines.base import (
+    EngineStep,
+    FinishReason,
+    StopStringFilter,
+    as_engine_error,
+    model_failures,
+)
 from minigpt4.models.minigpt4 import MiniGPT4
 
 _END = object()
@@ -46,7 +51,8 @@ class GenerateEngine:
         """See `Engine.stream`. Closing the iterator early stops the model too."""
         with self._turn:
             answer = _Answer(self._model, settings, stop_strings, cancel)
-            embeds = self._model.embed_prompt(prompt, visual_tokens)
+            with model_failures():
+                embeds = self._model.embed_prompt(prompt, visual_tokens)
             thread = threading.Thread(target=answer.generate, args=(embeds,), daemon=True)
             thread.start()
             try:
@@ -69,31 +75,34 @@ class _Answer(BaseStreamer, StoppingCriteria):
         self.abandoned = threading.Event()
         self._model = model
         self._settings = settings
+        self._stop_strings = tuple(stop_strings)
         self._cancel = cancel
         self._text = model.language.text_stream()
         self._filter = StopStringFilter(stop_strings)
         self._tokens = 0
         self._ended = False
+        self._streaming = settings.num_beams == 1
         self._steps: queue.Queue[EngineStep | BaseException | object] = queue.Queue()
 
     def generate(self, embeds: torch.Tensor) -> None:
         """Runs the model to the end of the answer; never raises, `steps` does."""
         settings = self._settings
         try:
-            if settings.seed is not None:
+            if settings.seed is None:
+                torch.seed()  # an earlier answer's seed must not decide this one
+            else:
                 torch.manual_seed(settings.seed)
-            streaming = settings.num_beams == 1
             # transformers types `generate` for a protocol of its own.
             causal: Any = self._model.language.model
             output = causal.generate(
                 inputs_embeds=embeds,
                 attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
                 generation_config=generation_config(self._model, settings),
-                streamer=self if streaming else None,
+                streamer=self if self._streaming else None,
                 logits_processor=_penalties(settings),
                 stopping_criteria=StoppingCriteriaList([self]),
             )
-            if not streaming:
+            if not self._streaming:
                 for token in output[0].tolist():
                     self._take(token)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
@@ -105,7 +114,7 @@ class _Answer(BaseStreamer, StoppingCriteria):
         """Pieces of the answer as they are made."""
         while (item := self._steps.get()) is not _END:
             if isinstance(item, BaseException):
-                raise _as_engine_error(item) from item
+                raise as_engine_error(item) from item
             if isinstance(item, EngineStep):
                 yield item
         rest = "" if self._filter.stopped else self._filter.flush()
@@ -123,7 +132,13 @@ class _Answer(BaseStreamer, StoppingCriteria):
         """Called by `generate` after every token: whether each row is done."""
         del scores
         done = self._filter.stopped or self._cancel.is_set() or self.abandoned.is_set()
-        return torch.full((input_ids.shape[0],), done, device=input_ids.device)
+        rows = [done or (not self._streaming and self._holds_stop(row)) for row in input_ids]
+        return torch.tensor(rows, device=input_ids.device)
+
+    def _holds_stop(self, row: torch.Tensor) -> bool:
+        """Whether a beam's text has come to a stop string; each beam ends by itself."""
+        text = self._model.language.decode(row.tolist())
+        return any(stop in text for stop in self._stop_strings)
 
     def _take(self, token: int) -> None:
         if self._ended or self._filter.stopped:
@@ -169,14 +184,3 @@ def _penalties(settings: GenerationSettings) -> LogitsProcessorList:
     if settings.repetition_penalty == 1:
         return LogitsProcessorList()
     return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)])
-
-
-def _as_engine_error(error: BaseException) -> BaseException:
-    if isinstance(error, torch.OutOfMemoryError):
-        return EngineError(
-            "The model ran out of memory on this answer. Start a new chat, or ask for a shorter "
-            "answer; whoever runs this page can choose a smaller model."
-        )
-    if isinstance(error, Exception):
-        return EngineError("The model failed on this answer. Please try again.")
-    return error
