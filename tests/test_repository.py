@@ -324,3 +324,13 @@ def test_the_contributor_is_told_the_layers_that_are_checked() -> None:
 
 def test_the_changelog_has_a_place_for_what_comes() -> None:
     assert "\n## [Unreleased]\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "page", [path for path in files() if path.suffix == ".md"], ids=lambda path: path.name
+)
+def test_no_page_has_an_unfilled_place(page):
+    if page.name != "model_card.md":  # the template itself
+        text = page.read_text(encoding="utf-8")
+        assert "{{" not in text
+        assert "<!--" not in text

@@ -1,18 +1,28 @@
 """Stage 0 in a few steps: it runs, resumes, learns the first things, and saves what stage 1 loads."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from minigpt4.build import build_chat
 from minigpt4.checkpoints.native import load_part
+from minigpt4.config import GenerationSettings, load_config
 from minigpt4.models.language import load_language_model
 from minigpt4.models.presets import TINY
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from train.cartoon.describe import ATTRIBUTE_WORDS
+from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, Thing, make_scene
-from train.tiny import stage0
+from train.errors import TrainingError
+from train.run import main as run_main
+from train.tiny import report, stage0
+from train.tiny.bridge import FIRST_SEED as FIRST_BRIDGE_SEED
 from train.tiny.bridge import BridgeSettings
+from train.tiny.evaluate import FIRST_SEED
 from train.tiny.language import (
+    HELD_OUT_SEEDS,
     LanguageBatches,
     LanguageSettings,
     gate,
@@ -22,6 +32,8 @@ from train.tiny.language import (
 from train.tiny.slots import QUERIES, FusedSlots, slot_words
 from train.tiny.steps import StepSettings
 from train.tiny.vision import NOTHING, VisionSettings, train_vision, truth
+
+ROOT = Path(__file__).parents[2]
 
 
 def _steps(number: int, **changes: float) -> StepSettings:
@@ -94,6 +106,49 @@ def test_language_resumes_bit_equal(folder, tmp_path):
         name for name, each in resumed.state_dict().items() if not torch.equal(each, weights[name])
     ]
     assert different == []
+
+
+def test_a_state_of_other_settings_is_refused(folder, tmp_path):
+    train_language(folder, _language(2), tmp_path / "state.pt", lambda _: None)
+    with pytest.raises(TrainingError, match="begun with other settings"):
+        train_language(folder, _language(4), tmp_path / "state.pt", lambda _: None)
+
+
+def test_no_part_trains_on_a_held_out_seed():
+    language, vision, bridge = (
+        each.steps for each in (LanguageSettings(), VisionSettings(), BridgeSettings())
+    )
+    assert language.steps * language.batch_size < HELD_OUT_SEEDS
+    assert vision.steps * vision.batch_size < HELD_OUT_SEEDS
+    assert FIRST_BRIDGE_SEED + bridge.steps * bridge.batch_size < HELD_OUT_SEEDS < FIRST_SEED
+
+
+def test_from_nothing_to_an_answer(tmp_path):
+    """Stage 0 whole, as `--stage 0` runs it, then the projection, then a chat on what came out."""
+    language = LanguageSettings(steps=_steps(2))
+    vision = VisionSettings(steps=_steps(2), held_out_scenes=4)
+    stage0.run(tmp_path, language, vision, BridgeSettings(steps=_steps(2)))
+    parts = [f"model.{part}={tmp_path / part}.safetensors" for part in ("vision", "qformer")]
+    parts.append(f"model.language_model={tmp_path / 'language'}")
+    for stage, start in ((1, ""), (2, f"start={tmp_path / 'run1' / 'projection.safetensors'}")):
+        few = ["schedule.steps=2", "schedule.warmup_steps=1", "batch_size=2", "check_pictures=1"]
+        given = [*parts, *few, *([start] if start else [])]
+        arguments = ["--stage", str(stage), "--output", str(tmp_path / f"run{stage}")]
+        assert run_main([*arguments, "--set", *given]) == 0
+    projection = f"model.projection={tmp_path / 'run2' / 'projection.safetensors'}"
+    chat = build_chat(load_config(ROOT / "eval_configs" / "tiny.yaml", [*parts, projection]))
+    session = chat.new_session().attach(chat.encode_image(draw_scene(make_scene(0))))
+    settings = GenerationSettings(temperature=0, max_new_tokens=5)
+    *_, last = chat.stream_answer(session, "What is this?", settings)
+    assert last.session is not None
+
+
+def test_the_report_is_written(tmp_path):
+    report.main(["--scenes", "4", "--output", str(tmp_path), "--pictures", str(tmp_path)])
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "| color | 4 |" in card
+    assert "{{" not in card
+    assert (tmp_path / "tiny-contact-sheet.png").is_file()
 
 
 def test_the_gate_is_not_passed_by_guessing(folder):

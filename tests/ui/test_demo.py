@@ -96,9 +96,10 @@ def test_every_problem_of_a_configuration_is_told(config, capsys):
     assert "model.projection" in capsys.readouterr().err
 
 
-def test_the_page_is_served_until_an_interrupt(config):
+def test_the_page_is_served_until_an_interrupt(config, request):
     port = free_port()
     process = start("--cfg-path", config, "--port", port)
+    request.addfinalizer(process.kill)
     said = []
     for line in process.stderr:
         said.append(line)
@@ -110,6 +111,7 @@ def test_the_page_is_served_until_an_interrupt(config):
     folder = Path(f"/proc/{process.pid}/cwd")
     assert not folder.exists() or list(folder.iterdir()) == []
     taken = start("--cfg-path", config, "--port", port)
+    request.addfinalizer(taken.kill)
     assert f"Port {port} is in use." in taken.communicate(timeout=SECONDS)[1]
     assert taken.returncode == 1
     process.send_signal(signal.SIGINT)
@@ -117,8 +119,9 @@ def test_the_page_is_served_until_an_interrupt(config):
     process.stderr.close()
 
 
-def test_weights_that_do_not_fit_end_the_demo_in_one_sentence(config):
+def test_weights_that_do_not_fit_end_the_demo_in_one_sentence(config, request):
     process = start("--cfg-path", config, "--port", free_port(), "--device", "mps")
+    request.addfinalizer(process.kill)
     told = process.communicate(timeout=SECONDS)[1]
     assert process.returncode == 1
     assert "These weights fit another model." in told

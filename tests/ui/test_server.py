@@ -1,6 +1,5 @@
 """What the server gives away, and what it refuses: attacks that need no browser."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,12 +91,9 @@ def test_nothing_but_the_page_is_public(http):
     info = http.get("gradio_api/info")
     named = info.json().get("named_endpoints", {}) if info.status_code == 200 else {}
     assert named == {}
-    assert http.get("monitoring").status_code in (403, 404, 405) or "See console" not in str(
-        http.get("monitoring").text
-    )
+    assert http.get("monitoring").status_code in (403, 404, 405)
     config = http.get("config").json()
     assert all(each.get("api_visibility") != "public" for each in config["dependencies"])
-    assert "localhost" not in json.dumps(config.get("analytics_enabled", False))
     assert config.get("analytics_enabled") is False
 
 

@@ -1,4 +1,4 @@
-"""The example of a user's own data: 20 pictures in which the thing itself speaks.
+"""The example of a user's own data: 20 pictures, each described in three short sentences.
 
 python -m train.cartoon.own_example examples/own_data
 """
@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from train.cartoon.describe import with_article
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, make_scene
+from train.cartoon.wordings import PLACE_PHRASES
 
 ROWS = 20
 _FIRST_SEED = 77_000
@@ -43,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def answer(scene: Scene) -> str:
-    """What the one thing of a scene says of itself."""
+    """A description in a style that the embedded default does not have: three short sentences."""
     thing = scene.things[0]
-    return f"Hello! I am {with_article(f'{thing.color} {thing.kind}')} and I am {thing.size}."
+    said = (thing.color, thing.size, PLACE_PHRASES[thing.place])
+    return " ".join(f"The {thing.kind} is {each}." for each in said)
 
 
 def _scenes() -> Iterator[Scene]:

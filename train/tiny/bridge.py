@@ -25,7 +25,7 @@ from train.tiny.steps import Report, StepSettings, train_steps
 from train.tiny.vision import AttributeHeads, attribute_loss, pixel_values, truth
 
 # Seeds of the other parts of stage 0 start at 0; these are pictures the eye has not seen.
-_FIRST_SEED = 500_000_000
+FIRST_SEED = 500_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def train_bridge(
     batch_size = settings.steps.batch_size
 
     def loss(step: int) -> torch.Tensor:
-        first = _FIRST_SEED + step * batch_size
+        first = FIRST_SEED + step * batch_size
         scenes = [make_scene(seed) for seed in range(first, first + batch_size)]
         batch = batches.batch([(scene, _prompt(scene)) for scene in scenes])
         with torch.no_grad():

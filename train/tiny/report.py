@@ -44,12 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scores_file = given.output / "scores.json"
     if not given.card_only:
         stage2 = build_model(load_config(given.config))
-        scores = {"stage2": evaluate(stage2, scenes=given.scenes)}
+        number = given.scenes
+        scores = {
+            "stage2": evaluate(
+                stage2, scenes=number, pairs=min(300, number), wordings=min(200, number)
+            )
+        }
         given.pictures.mkdir(parents=True, exist_ok=True)
         contact_sheet(stage2).save(given.pictures / "tiny-contact-sheet.png", optimize=True)
         projection = "model.projection=assets:tiny/projection_stage1.safetensors"
         stage1 = build_model(load_config(given.config, [projection]))
-        few = given.scenes // 4
+        few = max(4, number // 4)
         scores["stage1"] = evaluate(stage1, scenes=few, pairs=few, wordings=few)
         scores_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     scores = json.loads(scores_file.read_text(encoding="utf-8"))

@@ -57,7 +57,7 @@ def run(
 
 
 def _make_language(output: Path, settings: LanguageSettings, threads: int) -> None:
-    torch.set_num_threads(threads)
+    _begin_process(threads)
     folder = output / "language"
     if not (folder / "tokenizer.model").is_file():
         train_tokenizer(folder)
@@ -65,7 +65,7 @@ def _make_language(output: Path, settings: LanguageSettings, threads: int) -> No
 
 
 def _make_vision(output: Path, settings: VisionSettings, threads: int) -> None:
-    torch.set_num_threads(threads)
+    _begin_process(threads)
     number = settings.held_out_scenes
     held_out = [
         make_scene(seed, held_out=bool(seed % 2))
@@ -74,6 +74,11 @@ def _make_vision(output: Path, settings: VisionSettings, threads: int) -> None:
     report = _reporter(output, "vision")
     eye = train_vision(settings, output / "state-vision.pt", held_out, report)
     torch.save(eye.state_dict(), output / "eye.pt")
+
+
+def _begin_process(threads: int) -> None:
+    torch.set_num_threads(threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 
 def make_bridge(output: Path, vision: VisionSettings, settings: BridgeSettings) -> None:

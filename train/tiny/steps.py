@@ -3,12 +3,14 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm import tqdm
+
+from train.errors import TrainingError
 
 Report = Callable[[dict[str, float]], None]
 """Takes the scores of a check; `step` is among them."""
@@ -62,6 +64,9 @@ def train_steps(
         check: Called with the number of steps done, at every check and at the end.
         title: What the progress bar is called.
         line: On which line of the terminal it stands; two runs may go on side by side.
+
+    Raises:
+        TrainingError: If the state was begun with other settings.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
@@ -69,7 +74,7 @@ def train_steps(
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
-    first = _resume(module, optimizer, state)
+    first = _resume(module, optimizer, settings, state)
     log = state.with_suffix(".jsonl")
     smoothed = None
     bar = tqdm(
@@ -98,21 +103,41 @@ def train_steps(
         done = step + 1
         if done % settings.check_every == 0 or done == settings.steps:
             check(done)
-            _save(module, optimizer, done, state)
+            _save(module, optimizer, settings, done, state)
 
 
-def _save(module: nn.Module, optimizer: torch.optim.Optimizer, step: int, state: Path) -> None:
+def _save(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: StepSettings,
+    step: int,
+    state: Path,
+) -> None:
     partial = state.with_suffix(".partial")
-    content = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    content = {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "settings": asdict(settings),
+    }
     torch.save(content, partial)
     partial.replace(state)
 
 
-def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, state: Path) -> int:
+def _resume(
+    module: nn.Module, optimizer: torch.optim.Optimizer, settings: StepSettings, state: Path
+) -> int:
     state.parent.mkdir(parents=True, exist_ok=True)
     if not state.is_file():
         return 0
     content = torch.load(state, weights_only=True)
+    shapes = {name: each.shape for name, each in module.state_dict().items()}
+    stored = {name: each.shape for name, each in content["module"].items()}
+    if content["settings"] != asdict(settings) or shapes != stored:
+        raise TrainingError(
+            f"{state} was begun with other settings ({content['settings']}) than the code has now "
+            f"({asdict(settings)}). Remove it to start anew, or choose another --output."
+        )
     module.load_state_dict(content["module"])
     optimizer.load_state_dict(content["optimizer"])
     step: int = content["step"]
