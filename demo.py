@@ -29,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Ours tell what is being loaded; the libraries' own notes would drown it.
     logging.basicConfig(format="%(message)s")
     logging.getLogger("minigpt4").setLevel(logging.INFO)
-    from minigpt4.config import check_files, load_config
+    from minigpt4.config import absolute, check_files, load_config
     from minigpt4.errors import ConfigError
 
     overrides = [*given.overrides, *([f"device={given.device}"] if given.device else [])]
     try:
         config = load_config(given.cfg_path, overrides)
         check_files(config)
+        config = absolute(config)
     except ConfigError as error:
         _say(str(error))
         return 2
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return build_chat(config)
 
+    # Before the page opens: Gradio serves files of the working directory. All paths are absolute.
+    folder = leave_working_directory()
     worker = ModelWorker(load, config.limits.queue_size)
     page = open_page(worker, config)
     loading = worker.start()
@@ -62,9 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         _say(f"The page is open on {url}{f' and {shared_url}' if shared_url else ''}")
         loading.result()
-        with leave_working_directory():
-            _say("The model is ready. Press Ctrl+C to stop.")
-            threading.Event().wait()
+        _say("The model is ready. Press Ctrl+C to stop.")
+        threading.Event().wait()
     except KeyboardInterrupt:
         return 0
     except Exception as error:  # noqa: BLE001 - whatever keeps the page or the model from starting
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         page.close(verbose=False)
         worker.close()
+        folder.cleanup()
     return 0
 
 
@@ -111,7 +114,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _reason(error: Exception, port: int) -> str:
-    if isinstance(error, OSError) and "port" in str(error):
+    if isinstance(error, OSError) and "Cannot find empty port" in str(error):  # Gradio's words
         return f"Port {port} is in use. Stop what uses it, or choose another with --port."
     from minigpt4.errors import MiniGPT4Error
 

@@ -2,20 +2,22 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from minigpt4.chat import Chat
-from minigpt4.checkpoints.configured import plan_config, references_of
-from minigpt4.checkpoints.loading import check_trained_on, load_language, load_picture_side
-from minigpt4.checkpoints.memory import available_memory, check_fits, in_gib
-from minigpt4.checkpoints.native import (
-    fingerprint,
-    load_part,
-    load_projection,
+from minigpt4.checkpoints.configured import (
+    check_own_parts,
+    check_settings,
+    fetch_parts,
+    plan_paths,
 )
-from minigpt4.config import Config, check_files, locate
+from minigpt4.checkpoints.loading import load_language, load_picture_side
+from minigpt4.checkpoints.memory import available_memory, check_fits, in_gib
+from minigpt4.checkpoints.native import load_part, load_projection
+from minigpt4.config import Config, check_files
 from minigpt4.engines.generate import GenerateEngine
 from minigpt4.errors import ConfigError
 from minigpt4.models.language import check_quantization, load_language_model
@@ -65,36 +67,39 @@ def build_model(config: Config) -> MiniGPT4:
     device = choose_device(config.device)
     dtype = choose_dtype(config.precision, device)
     preset = preset_named(config.model.preset)
-    references_of(config, preset)
+    check_settings(config, preset, on_gpu=device.type == "cuda")
+    paths = fetch_parts(config, preset)
     if preset.vision.architecture == "eva":
-        return build_released_model(config, preset, device, dtype)
-    files = config.model
-    vision, qformer = locate(files.vision), locate(files.qformer)
-    language_folder = locate(files.language_model)
-    model = build_frozen_parts(preset, vision, qformer, language_folder, dtype=dtype)
+        return build_released_model(config, preset, paths, device, dtype)
+    for warning in check_own_parts(config, preset, paths):
+        logger.warning("%s", warning)
+    model = build_frozen_parts(
+        preset,
+        paths["model.vision"],
+        paths["model.qformer"],
+        paths["model.language_model"],
+        dtype=dtype,
+    )
     # The projection stays in float32, as the release has it: it is small, and it was trained so.
-    frozen = fingerprint(vision, qformer, language_folder)
-    record = load_projection(locate(files.projection), model.projection, frozen=frozen)
-    if record.prompt_format != files.prompt_format:
-        logger.warning(
-            "The projection was trained with prompt format %s, and %s is set.",
-            record.prompt_format,
-            files.prompt_format,
-        )
+    load_projection(paths["model.projection"], model.projection)
     return model.to(device).eval()
 
 
 def build_released_model(
-    config: Config, preset: Preset, device: torch.device, dtype: torch.dtype
+    config: Config,
+    preset: Preset,
+    paths: Mapping[str, Path],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> MiniGPT4:
     """Loads a model of the release's size and layouts, part by part and straight to its device.
 
     Raises:
-        ConfigError: If a file is missing, or the model does not fit into memory.
+        ConfigError: If a setting does not fit, or the model does not fit into memory.
         CheckpointError: If weights cannot be used or do not fit each other.
     """
     check_quantization(config.quantize, device)
-    plan = plan_config(config, preset)
+    plan = plan_paths(config, preset, paths)
     on_gpu = device.type == "cuda"
     needed = check_fits(
         plan,
@@ -107,9 +112,8 @@ def build_released_model(
     logger.info("Loading %s of weights; %s in all", in_gib(needed.weights), in_gib(needed.total))
     for warning in plan.warnings:
         logger.warning("%s", warning)
-    check_trained_on(plan)
     vision, reader, projection = load_picture_side(plan, device=device, dtype=dtype)
-    if config.quantize == "none" and not (config.spread and on_gpu):
+    if config.quantize == "none" and not config.spread:
         language = load_language(plan.language, device=device, dtype=dtype)
     else:
         language = load_language_model(
@@ -117,7 +121,7 @@ def build_released_model(
             dtype,
             device=device,
             quantize=config.quantize,
-            spread=config.spread and on_gpu,
+            spread=config.spread,
         )
     return MiniGPT4(plan.preset, vision, reader, language, projection).eval()
 

@@ -4,7 +4,7 @@ A new setting is one line in a dataclass here; `minigpt4.settings_file` says wha
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -189,6 +189,33 @@ def check_files(config: Config) -> None:
             problems.append(f"{key}: {text!r} given, but there is no {path}.{cure}")
     if problems:
         raise ConfigError(problems)
+
+
+def absolute(config: Config) -> Config:
+    """Return a configuration whose files are found from whatever directory is the current one.
+
+    Raises:
+        ConfigError: If the place of a part cannot be understood.
+    """
+    parts = {
+        part: _absolute(getattr(config.model, part))
+        for part in ("vision", "qformer", "language_model", "projection")
+    }
+    examples = tuple(
+        replace(example, picture=_absolute(example.picture)) for example in config.page.examples
+    )
+    return replace(
+        config,
+        model=replace(config.model, **parts),
+        page=replace(config.page, examples=examples),
+    )
+
+
+def _absolute(text: str) -> str:
+    local = parse_reference(text).local if text else ""
+    if not local or local.startswith(_ASSETS_PREFIX):
+        return text
+    return f"{locate(local).absolute()}{text.removeprefix(local)}"
 
 
 def _disagreements(config: Config) -> Iterator[str]:

@@ -8,8 +8,10 @@
     |-- CheckpointError        weights are missing, damaged or belong to another model
     `-- EngineError            text generation failed
 
-A message says what is wrong, where, both values and the cure. It can be shown to a user as it is:
-it holds no path of the server and no traceback. A stopped answer is no error but a finish reason.
+A message says what is wrong, where, both values and the cure, without a traceback. The page shows
+ImageError, PromptError and EngineError to its users as they are: these hold no path of the server.
+ConfigError and CheckpointError are for whoever starts the server, and name files in full. A stopped
+answer is no error but a finish reason.
 """
 
 from collections.abc import Sequence
@@ -71,7 +73,7 @@ class ContextOverflowError(PromptError):
     def __str__(self) -> str:
         return (
             f"This question and the pictures of this chat need {self.length:,} tokens, and the"
-            f" model has room for {self.limit:,}. Ask a shorter question, or start a new chat with"
+            f" model has room for {max(0, self.limit):,}. Ask a shorter question, or start a new chat with"
             " fewer pictures."
         )
 

@@ -121,7 +121,7 @@ LLAMA2_CHAT = PromptFormat(
     user_role="[INST] ",
     assistant_role=" [/INST] ",
     message_per_image=True,
-    reserved=("[INST]", "[/INST]"),
+    reserved=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
     stop_strings=("[INST]",),
 )
 """The serving prompt of the release for Llama 2, which opens with two bos tokens and has no eos
@@ -132,7 +132,7 @@ LLAMA2_ALIGNMENT = PromptFormat(
     user_role="[INST] ",
     assistant_role=" [/INST] ",
     eos_after_answer=True,
-    reserved=("[INST]", "[/INST]"),
+    reserved=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
     stop_strings=("[INST]",),
 )
 """The stage-2 template for Llama 2. Source: minigpt4_llama2_stage2_finetune.yaml."""

@@ -90,6 +90,15 @@ def parse_reference(text: str) -> Reference:
                 )
             ]
         )
+    if sha256 and not match["file"]:
+        raise ConfigError(
+            [
+                (
+                    f"{text!r}: a whole repository has no sha256; its commit already says what is "
+                    "in it. Leave #sha256= out, or name a file."
+                )
+            ]
+        )
     return Reference(
         text,
         repository=match["repo"],

@@ -315,7 +315,9 @@ def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
     if settings.stage == 1:
         start = [f"start={folder.projection}", *changed_parts(settings)]
         say("Go on with stage 2:")
-        say(f"  python train/run.py --stage 2 {_overrides(start)}")
+        own = settings.own_data.path
+        data = f"--data {shlex.quote(own)} " if own else ""
+        say(f"  python train/run.py --stage 2 {data}{_overrides(start)}")
     else:
         projection = [f"model.projection={folder.projection}", *changed_parts(settings)]
         say("Talk to it:")

@@ -110,8 +110,14 @@ def check_sha256(path: Path, expected: str) -> None:
     """Makes sure that a file is the one that was published.
 
     Raises:
-        CheckpointError: If its checksum is another.
+        CheckpointError: If its checksum is another, or it is a folder.
     """
+    if path.is_dir():
+        message = (
+            f"{path.name} is a folder, and #sha256= is the checksum of one file. Name a file, or "
+            "leave the checksum out."
+        )
+        raise CheckpointError(message)
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected.lower():
@@ -182,7 +188,9 @@ def _read_safetensors(file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo],
             )
             for name, entry in header.items()
         }
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        end = _end_of_numbers(
+            [(*entry["data_offsets"], tensors[name].bytes) for name, entry in header.items()]
+        )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise _FileFaultError("its safetensors header is damaged. Fetch it again") from None
     if 8 + length + end != size:
@@ -190,6 +198,23 @@ def _read_safetensors(file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo],
             f"it has {size:,} bytes, its header promises {8 + length + end:,}. Fetch it again"
         )
     return tensors, metadata
+
+
+def _end_of_numbers(places: list[tuple[int, int, int]]) -> int:
+    """Where the numbers of a safetensors file end.
+
+    Args:
+        places: Begin, end and size in bytes of every tensor.
+
+    Raises:
+        ValueError: If a place is not as large as its tensor, or they leave gaps or overlap.
+    """
+    reached = 0
+    for begin, end, size in sorted(places):
+        if begin != reached or end - begin != size:
+            raise ValueError
+        reached = end
+    return reached
 
 
 def _read_index(path: Path) -> Header:

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentencepiece import SentencePieceProcessor
+
 from minigpt4.checkpoints.files import Header, problem_list, read_header
+from minigpt4.checkpoints.sizes import Shape, language_tensors
 from minigpt4.errors import CheckpointError
 
 _WEIGHTS = (
@@ -16,6 +19,14 @@ _WEIGHTS = (
 )
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 _EMBEDDINGS = "model.embed_tokens.weight"
+_HEAD = "lm_head.weight"
+_NEEDED_NUMBERS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+)
 _LLAMA_2_CONTEXT = 4096
 _VICUNA_V0_FORMATS = ("vicuna_v0", "alignment")
 
@@ -64,7 +75,9 @@ def inspect_language(folder: Path, prompt_format: str | None = None) -> Language
     problems: list[str] = []
     config = _read_json(folder / "config.json", problems)
     settings = _read_json(folder / "tokenizer_config.json", problems)
-    problems += _tokenizer_problems(folder, settings)
+    pieces = _read_pieces(folder / "tokenizer.model", problems)
+    names = _special_tokens(folder, settings)
+    problems += _blank_tokens(names)
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     header = None
     if weights is None:
@@ -75,7 +88,7 @@ def inspect_language(folder: Path, prompt_format: str | None = None) -> Language
         except CheckpointError as error:
             problems.append(str(error))
     problems += _config_problems(config, header)
-    if problems or header is None:
+    if problems or header is None or pieces is None:
         raise problem_list(f"The language model in {folder} cannot be used:", problems)
     heads = int(config["num_attention_heads"])
     width = int(config["hidden_size"])
@@ -93,7 +106,10 @@ def inspect_language(folder: Path, prompt_format: str | None = None) -> Language
         numbers=sum(
             info.numbers for name, info in header.tensors.items() if "rotary_emb" not in name
         ),
-        warnings=tuple(_warnings(folder, config, prompt_format)),
+        warnings=(
+            *_id_warnings(folder, config, pieces, names),
+            *_version_warnings(folder, config, prompt_format),
+        ),
     )
 
 
@@ -120,8 +136,8 @@ def _config_problems(config: Mapping[str, object], header: Header | None) -> Ite
     if kind != "llama":
         yield f"config.json says model_type {kind!r}; only llama (LLaMA, Vicuna, Llama 2) is read"
         return
-    needed = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
-    wrong = [name for name in needed if not isinstance(config.get(name), int)]
+    numbers = {name: value for name, value in config.items() if isinstance(value, int)}
+    wrong = [name for name in _NEEDED_NUMBERS if numbers.get(name, 0) < 1]
     if wrong:
         yield f"config.json lacks {', '.join(wrong)}"
         return
@@ -136,18 +152,48 @@ def _config_problems(config: Mapping[str, object], header: Header | None) -> Ite
             f"{header.path.name}: embeddings are {embeddings.shape}, config.json says {expected}. "
             "Weights and config.json belong to different models"
         )
-    last = f"model.layers.{int(str(config['num_hidden_layers'])) - 1}.self_attn.q_proj.weight"
-    if embeddings is not None and last not in header.tensors:
-        yield f"{header.path.name} lacks {last}, which config.json promises. A shard is missing"
+    else:
+        yield from weight_problems(header, language_tensors(numbers))
 
 
-def _tokenizer_problems(folder: Path, settings: Mapping[str, object]) -> Iterator[str]:
-    path = folder / "tokenizer.model"
+def weight_problems(header: Header, expected: Mapping[str, Shape]) -> Iterator[str]:
+    """What keeps a file's tensors from being those of a model.
+
+    Args:
+        header: The file.
+        expected: Name and shape of every tensor of the model.
+    """
+    for name, shape in expected.items():
+        found = header.tensors.get(name)
+        if found is None:
+            yield f"missing: {name} {shape}"
+        elif found.shape != shape:
+            yield f"{name} is {found.shape}, expected {shape}"
+    for name in header.tensors:
+        # A head that is tied to the embeddings and constants that are computed do no harm.
+        if name not in expected and name != _HEAD and "rotary_emb." not in name:
+            yield f"{name} {header.tensors[name].shape} has no place in this model"
+
+
+def _read_pieces(path: Path, problems: list[str]) -> SentencePieceProcessor | None:
     if not path.is_file():
-        yield "tokenizer.model is missing: a Llama needs the sentencepiece file it was trained with"
-    elif path.read_bytes()[:23] == b"version https://git-lfs":
-        yield "tokenizer.model is a Git LFS pointer. Run `git lfs pull` where it was cloned"
-    names = _special_tokens(folder, settings)
+        problems.append(
+            "tokenizer.model is missing: a Llama needs the sentencepiece file it was trained with"
+        )
+        return None
+    if path.read_bytes()[:23] == b"version https://git-lfs":
+        problems.append(
+            "tokenizer.model is a Git LFS pointer. Run `git lfs pull` where it was cloned"
+        )
+        return None
+    try:
+        return SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError):
+        problems.append("tokenizer.model is damaged or no sentencepiece model. Fetch it again")
+        return None
+
+
+def _blank_tokens(names: Mapping[str, str]) -> Iterator[str]:
     blank = [name for name in _SPECIAL if name in names and not names[name]]
     if blank:
         cure = ", ".join(f'"{name}": "{_SPECIAL[name]}"' for name in blank)
@@ -170,15 +216,25 @@ def _special_tokens(folder: Path, settings: Mapping[str, object]) -> dict[str, s
     return names
 
 
-def _warnings(
+def _id_warnings(
+    folder: Path,
+    config: Mapping[str, object],
+    pieces: SentencePieceProcessor,
+    names: Mapping[str, str],
+) -> Iterator[str]:
+    tokens = ("bos_token", "eos_token")
+    said = tuple(config.get(f"{token}_id") for token in tokens)
+    own = tuple(pieces.piece_to_id(names.get(token, _SPECIAL[token])) for token in tokens)
+    if said != own:
+        yield (
+            f"{folder.name}/config.json says bos, eos = {said[0]}, {said[1]}; the tokenizer's own "
+            f"ids are used, {own[0]} and {own[1]}."
+        )
+
+
+def _version_warnings(
     folder: Path, config: Mapping[str, object], prompt_format: str | None
 ) -> Iterator[str]:
-    ids = tuple(config.get(name) for name in ("bos_token_id", "eos_token_id"))
-    if ids != (1, 2):
-        yield (
-            f"{folder.name}/config.json says bos, eos = {ids[0]}, {ids[1]}; the tokenizer's own "
-            "ids are used."
-        )
     name = f"{folder.name} {config.get('_name_or_path', '')}".lower()
     newer = next((mark for mark in ("v1.1", "v1.3", "v1.5") if mark in name), None)
     long_context = config.get("max_position_embeddings") == _LLAMA_2_CONTEXT

@@ -10,13 +10,11 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from minigpt4.checkpoints.files import Header, problem_list
-from minigpt4.checkpoints.language_files import LanguageFiles
-from minigpt4.checkpoints.native import fingerprint
+from minigpt4.checkpoints.files import problem_list
+from minigpt4.checkpoints.language_files import LanguageFiles, weight_problems
 from minigpt4.checkpoints.plan import Plan
-from minigpt4.checkpoints.release import Origin, native_record
+from minigpt4.checkpoints.release import Origin
 from minigpt4.checkpoints.tensors import read_tensors
-from minigpt4.errors import CheckpointError
 from minigpt4.models.language import LanguageModel, load_tokenizer
 from minigpt4.models.patches import JoinedPatches
 from minigpt4.models.qformer import QFormer
@@ -92,7 +90,7 @@ def load_language(
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if settings.tie_word_embeddings and _HEAD not in files.header.tensors:
         del expected[_HEAD]
-    problems = list(_language_problems(files.header, expected))
+    problems = list(weight_problems(files.header, expected))
     if problems:
         raise problem_list(f"The weights in {files.folder.name} cannot be used:", problems)
     state: dict[str, torch.Tensor] = {}
@@ -114,40 +112,6 @@ def load_language(
 def _finite(tensor: torch.Tensor) -> bool:
     """Whether all numbers are finite; a sum shows it without a mask of the tensor's size."""
     return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float32).isfinite())
-
-
-def _language_problems(header: Header, expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    for name, shape in expected.items():
-        found = header.tensors.get(name)
-        if found is None:
-            yield f"missing: {name} {shape}"
-        elif found.shape != shape:
-            yield f"{name} is {found.shape}, expected {shape}"
-    for name in header.tensors:
-        if name not in expected and name != _HEAD and "rotary_emb." not in name:
-            yield f"{name} {header.tensors[name].shape} has no place in this model"
-
-
-def check_trained_on(plan: Plan) -> None:
-    """Makes sure that a projection of ours stands on the parts it was trained on.
-
-    Raises:
-        CheckpointError: If it was trained on others. A projection of the release does not say.
-    """
-    offers = plan.offers
-    trained = native_record(offers["projection"].header).get("frozen")
-    if not trained:
-        return
-    vision = offers["vision"].header.path
-    reader = offers["qformer"].header.path if "qformer" in offers else vision
-    found = fingerprint(vision, reader, plan.language.folder)
-    if trained != found:
-        message = (
-            f"{offers['projection'].header.path.name} was trained on other parts: on vision, "
-            f"Q-Former and language model {str(trained)[:12]}, and these are {found[:12]}. Use the "
-            "parts it was trained on, or train a projection for these with train/run.py."
-        )
-        raise CheckpointError(message)
 
 
 def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:

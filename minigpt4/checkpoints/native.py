@@ -8,7 +8,6 @@ Loading is strict. A file that does not fit is refused with everything that is w
 keeps the weights it had.
 """
 
-import hashlib
 import json
 import os
 import tempfile
@@ -22,16 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from minigpt4.checkpoints.fingerprints import check_trained_on
+from minigpt4.checkpoints.fingerprints import fingerprint as fingerprint  # noqa: PLC0414 - for train
+from minigpt4.checkpoints.release import FORMAT_VERSION
 from minigpt4.errors import CheckpointError
 
-FORMAT_VERSION = 1
 PartName: TypeAlias = Literal["vision", "qformer", "projection"]
 Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 
 _HEADER_KEY = "minigpt4"
 _LINES_SHOWN = 8
-_BLOCK = 2**20
-_WHOLE_FILE = 64 * _BLOCK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,37 +50,6 @@ class ProjectionRecord:
     stage: int
     step: int
     frozen: str
-
-
-def fingerprint(vision: Path, qformer: Path, language_model: Path) -> str:
-    """Names the frozen parts by the content of their files.
-
-    It does not depend on the precision the parts are loaded in, nor on where the files lie. Of a
-    file above 64 MiB, 64 blocks of 1 MiB are read, evenly spaced from its first to its last byte.
-
-    Args:
-        vision: File of the vision encoder.
-        qformer: File of the Q-Former.
-        language_model: The language model's folder: its weights and its tokenizer count.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Raises:
-        CheckpointError: If a file is missing or cannot be read.
-    """
-    weights = sorted(
-        path
-        for pattern in ("*.safetensors", "pytorch_model*.bin")
-        for path in language_model.glob(pattern)
-    )
-    digest = hashlib.sha256()
-    for path in (vision, qformer, *weights, language_model / "tokenizer.model"):
-        try:
-            digest.update(_file_digest(path))
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()
 
 
 def save_projection(path: Path, projection: nn.Linear, record: ProjectionRecord) -> None:
@@ -121,13 +89,8 @@ def load_projection(
         )
         raise CheckpointError(message) from error
     _check_widths(path, tensors, projection)
-    if frozen is not None and record.frozen != frozen:
-        message = (
-            f"{path} was trained on other parts: on vision, Q-Former and language model "
-            f"{record.frozen[:12]}, and these are {frozen[:12]}. Use the parts it was trained on, "
-            "or train a projection for these with train/run.py."
-        )
-        raise CheckpointError(message)
+    if frozen is not None:
+        check_trained_on(path, record.frozen, frozen)
     _fill(path, projection, tensors)
     return record
 
@@ -290,21 +253,6 @@ def _problems(
 
 def _shape(tensor: torch.Tensor) -> str:
     return f"({', '.join(str(size) for size in tensor.shape)})"
-
-
-def _file_digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        digest.update(str(size).encode())
-        if size <= _WHOLE_FILE:
-            digest.update(file.read())
-        else:
-            blocks = _WHOLE_FILE // _BLOCK
-            for index in range(blocks):
-                file.seek(index * (size - _BLOCK) // (blocks - 1))
-                digest.update(file.read(_BLOCK))
-    return digest.digest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ kind, missing, unknown and misshapen tensors, and pairs of parts that do not bel
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from minigpt4.checkpoints.files import problem_list, read_header
@@ -30,7 +31,7 @@ from minigpt4.checkpoints.sizes import (
     vision_tensors,
 )
 from minigpt4.errors import CheckpointError
-from minigpt4.models.presets import Preset
+from minigpt4.models.presets import Preset, VisionConfig
 
 _POSITIONS = "vision.transformer.pos_embed"
 _LAYER_NORM = "vision.layer_norm."
@@ -100,6 +101,7 @@ def plan_model(
     language = inspect_language(sources.language_model, prompt_format)
     offers = _offers(sources)
     vision = vision_sizes(offers["vision"], preset, heads=heads.vision, image_size=image_size)
+    _check_grid(vision, preset.joined_patches)
     qformer = None
     expected = vision_tensors(vision)
     if "qformer" in offers:
@@ -125,8 +127,30 @@ def plan_model(
         zeros=tuple(zero for zero in offers["vision"].zeros if _used(zero, vision.depth)),
         language=language,
         offers=offers,
-        warnings=(*language.warnings, *_warnings(offers, prompt_format)),
+        warnings=(
+            *language.warnings,
+            *format_warnings(
+                sources.projection, native_record(offers["projection"].header), prompt_format
+            ),
+        ),
     )
+
+
+def _check_grid(vision: VisionConfig, joined: int) -> None:
+    side, patch = vision.image_size, vision.patch_size
+    if side % patch:
+        message = (
+            f"Pictures of {side} pixels cannot be cut into patches of {patch}. Set "
+            f"model.image_size to a multiple of {patch}, such as {max(1, side // patch) * patch}."
+        )
+        raise CheckpointError(message)
+    if joined and vision.grid**2 % joined:
+        grid = next(grid for grid in count(vision.grid) if grid**2 % joined == 0)
+        message = (
+            f"{vision.grid**2} patches ({side} pixels by {patch}) cannot be joined by {joined}. "
+            f"Set model.image_size to one that fits, such as {grid * patch}."
+        )
+        raise CheckpointError(message)
 
 
 def _offers(sources: Sources) -> dict[Part, Offer]:
@@ -254,11 +278,19 @@ def _named(width: int) -> str:
     return f"{width} ({name})" if name else str(width)
 
 
-def _warnings(offers: Mapping[Part, Offer], prompt_format: str | None) -> Iterator[str]:
-    offer = offers["projection"]
-    trained = native_record(offer.header).get("prompt_format")
+def format_warnings(
+    projection: Path, record: Mapping[str, object], prompt_format: str | None
+) -> Iterator[str]:
+    """Says so if a projection of ours was trained with another prompt format.
+
+    Args:
+        projection: Its file.
+        record: What it says about itself.
+        prompt_format: The one that is set.
+    """
+    trained = record.get("prompt_format")
     if trained and prompt_format and trained != prompt_format:
         yield (
-            f"{offer.header.path.name} was trained with prompt format {trained}, and "
-            f"{prompt_format} is set."
+            f"{projection.name} was trained with prompt format {trained}, and {prompt_format} is "
+            "set."
         )

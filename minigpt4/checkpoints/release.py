@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from minigpt4.checkpoints.files import Header, TensorInfo
+from minigpt4.errors import CheckpointError
 
 Part = Literal["vision", "qformer", "projection"]
+FORMAT_VERSION = 1
+"""Of the files that we write; `minigpt4.checkpoints.native` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +181,19 @@ EXPECTED_FILE: Mapping[Part, str] = {
 
 
 def read_offer(header: Header) -> Offer | None:
-    """Sorts the names of a file by the table of its layout; None if it is none of ours."""
-    if part := native_record(header).get("part"):
+    """Sorts the names of a file by the table of its layout; None if it is none of ours.
+
+    Raises:
+        CheckpointError: If another version of MiniGPT-4 wrote it in a form of its own.
+    """
+    record = native_record(header)
+    if part := record.get("part"):
+        if record.get("version") != FORMAT_VERSION:
+            message = (
+                f"{header.path.name} has format version {record.get('version')}, and this "
+                f"MiniGPT-4 reads version {FORMAT_VERSION}. Update MiniGPT-4, or convert the file."
+            )
+            raise CheckpointError(message)
         origins = {f"{part}.{name}": Origin(header, name) for name in header.tensors}
         return Offer(header, "native", origins, (), ())
     for layout, sign, rules in LAYOUTS:

@@ -39,7 +39,7 @@ def vision_sizes(
         offer: The vision file.
         preset: Gives what the file does not tell.
         heads: Attention heads; None takes the preset's.
-        image_size: Side of the pictures; None takes the preset's, or the file's own.
+        image_size: Side of the pictures; None takes the file's own.
 
     Raises:
         CheckpointError: If the file does not tell its sizes, or heads are unknown.
@@ -65,13 +65,15 @@ def vision_sizes(
     blocks = _depth(shapes, rf"{re.escape(prefix)}blocks\.(\d+)\..+")
     ratio = known.mlp_ratio if int(width * known.mlp_ratio) == hidden else (hidden + 0.5) / width
     # The release runs all blocks of eva_vit_g.pth but the last; Hugging Face's file lacks that one.
-    used = max(1, blocks - 1) if offer.layout == "eva_vit" else blocks
+    used = blocks
+    if offer.layout == "eva_vit":
+        used = known.depth if same else max(1, blocks - 1)
     return VisionConfig(
         architecture="eva",
-        image_size=image_size or (known.image_size if same else grid * patch),
+        image_size=image_size or grid * patch,
         patch_size=patch,
         width=width,
-        depth=known.depth if same else used,
+        depth=used,
         heads=_heads(offer, "vision", width, known.width, heads or (known.heads if same else None)),
         mlp_ratio=ratio,
     )
@@ -178,6 +180,44 @@ def qformer_tensors(config: QFormerConfig, image_feature_width: int) -> dict[str
 def projection_tensors(query_width: int, language_width: int) -> dict[str, Shape]:
     """Name and shape of every tensor of a projection."""
     return _linear("projection", language_width, query_width)
+
+
+def language_tensors(config: Mapping[str, int]) -> dict[str, Shape]:
+    """Name and shape of every tensor of a Llama.
+
+    Args:
+        config: The numbers of its config.json, by their names there.
+    """
+    width, hidden = config["hidden_size"], config["intermediate_size"]
+    heads = config["num_attention_heads"]
+    head_width = config.get("head_dim") or width // heads
+    asked, read = heads * head_width, (config.get("num_key_value_heads") or heads) * head_width
+    linear: dict[str, Shape] = {}
+    for name, shape in (("q", (asked, width)), ("k", (read, width)), ("v", (read, width))):
+        linear[f"self_attn.{name}_proj"] = shape
+    linear["self_attn.o_proj"] = (width, asked)
+    linear |= {f"mlp.{name}_proj": (hidden, width) for name in ("gate", "up")}
+    linear["mlp.down_proj"] = (width, hidden)
+    layer: dict[str, Shape] = {
+        "input_layernorm.weight": (width,),
+        "post_attention_layernorm.weight": (width,),
+    }
+    for name, shape in linear.items():
+        layer[f"{name}.weight"] = shape
+        if config.get("attention_bias" if name.startswith("self_attn") else "mlp_bias"):
+            layer[f"{name}.bias"] = shape[:1]
+    tensors: dict[str, Shape] = {
+        "model.embed_tokens.weight": (config["vocab_size"], width),
+        "model.norm.weight": (width,),
+        **{
+            f"model.layers.{index}.{name}": shape
+            for index in range(config["num_hidden_layers"])
+            for name, shape in layer.items()
+        },
+    }
+    if not config.get("tie_word_embeddings"):
+        tensors["lm_head.weight"] = (config["vocab_size"], width)
+    return tensors
 
 
 def stored(offer: Offer, part: str) -> dict[str, TensorInfo]:

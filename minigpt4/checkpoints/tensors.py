@@ -1,9 +1,10 @@
 """Reads chosen tensors of a weights file, one at a time.
 
-No file is ever loaded whole: a tensor is read, converted and handed on before the next one, so
-that loading takes the memory of the model and of one tensor. The numbers of torch's zip files are
-read straight from their records (which checks each record's CRC32), without unpickling anything;
-files older than torch 1.6 go through `torch.load(weights_only=True)`.
+A tensor is read, converted and handed on before the next one, so that loading takes the memory of
+the model and of one tensor. The numbers of torch's zip files are read straight from their records
+(which checks each record's CRC32), without unpickling anything. Files older than torch 1.6 are the
+exception: `torch.load(weights_only=True)` reads them whole, and each tensor is let go when it was
+handed on.
 """
 
 import zipfile
@@ -86,6 +87,7 @@ def _read_legacy(
     content = torch.load(path, map_location="cpu", weights_only=True)
     inner = content.get("model")
     state = dict(inner if isinstance(inner, Mapping) else content)
+    del content, inner  # they hold every tensor
     for name in tensors:
         yield name, state.pop(name)
 

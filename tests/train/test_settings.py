@@ -46,7 +46,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["schedule.warmup_steps=700"], "schedule.warmup_steps: 700"),
+        (["schedule.warmup_steps=1300"], "schedule.warmup_steps: 1,300"),
         (["schedule.final_learning_rate=0.1"], "schedule.final_learning_rate: 0.1"),
         (["data.fewest_turns=9"], "data.fewest_turns: 9"),
     ],
