@@ -68,6 +68,7 @@ def build_model(config: Config) -> MiniGPT4:
     dtype = choose_dtype(config.precision, device)
     preset = preset_named(config.model.preset)
     check_settings(config, preset, on_gpu=device.type == "cuda")
+    check_quantization(config.quantize, device)  # before anything is fetched
     paths = fetch_parts(config, preset)
     if preset.vision.architecture == "eva":
         return build_released_model(config, preset, paths, device, dtype)
@@ -98,7 +99,6 @@ def build_released_model(
         ConfigError: If a setting does not fit, or the model does not fit into memory.
         CheckpointError: If weights cannot be used or do not fit each other.
     """
-    check_quantization(config.quantize, device)
     plan = plan_paths(config, preset, paths)
     on_gpu = device.type == "cuda"
     needed = check_fits(

@@ -42,7 +42,7 @@ class ModelConfig:
     projection: str = field(metadata=_WEIGHTS)
     """Weights of the projection, the one part MiniGPT-4 trains."""
     image_size: int | None = field(default=None, metadata=within(14, 2048))
-    """Side of the square pictures in pixels; None takes the preset's."""
+    """Side of the square pictures in pixels; None takes what the vision part was trained on."""
     vision_heads: int | None = field(default=None, metadata=within(1, 256))
     """Attention heads of a vision part that is not of the preset's width."""
     qformer_heads: int | None = field(default=None, metadata=within(1, 256))
@@ -197,18 +197,17 @@ def absolute(config: Config) -> Config:
     Raises:
         ConfigError: If the place of a part cannot be understood.
     """
-    parts = {
-        part: _absolute(getattr(config.model, part))
-        for part in ("vision", "qformer", "language_model", "projection")
-    }
+    model = replace(
+        config.model,
+        vision=_absolute(config.model.vision),
+        qformer=_absolute(config.model.qformer),
+        language_model=_absolute(config.model.language_model),
+        projection=_absolute(config.model.projection),
+    )
     examples = tuple(
         replace(example, picture=_absolute(example.picture)) for example in config.page.examples
     )
-    return replace(
-        config,
-        model=replace(config.model, **parts),
-        page=replace(config.page, examples=examples),
-    )
+    return replace(config, model=model, page=replace(config.page, examples=examples))
 
 
 def _absolute(text: str) -> str:

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from minigpt4.checkpoints.configured import PARTS, plan_paths, references_of
-from minigpt4.checkpoints.files import Header, read_header
+from minigpt4.checkpoints.configured import (
+    PARTS,
+    check_own_parts,
+    check_settings,
+    plan_paths,
+    references_of,
+)
+from minigpt4.checkpoints.files import Header, check_sha256, read_header
 from minigpt4.checkpoints.hub import find
 from minigpt4.checkpoints.language_files import inspect_language
 from minigpt4.checkpoints.memory import available_memory, check_fits, in_gib
 from minigpt4.checkpoints.plan import Plan
-from minigpt4.checkpoints.release import native_record
 from minigpt4.config import Config, load_config, locate
 from minigpt4.errors import CheckpointError, ConfigError, MiniGPT4Error
 from minigpt4.models.presets import PRESETS, Preset
@@ -27,6 +32,7 @@ from minigpt4.references import Reference, published_at
 
 State = Literal["ok", "warning", "wrong"]
 PACKAGES = ("torch", "transformers", "timm", "sentencepiece", "safetensors", "gradio", "pillow")
+_QUICK_TO_READ = 64 * 2**20  # of larger files, checksums are compared at the start only
 _LICENCES: tuple[tuple[str, str], ...] = (
     ("eva_vit_g", "EVA-CLIP: MIT"),
     ("blip2", "BLIP-2: BSD-3-Clause"),
@@ -93,9 +99,12 @@ def examine(path: Path | str, overrides: Sequence[str] = ()) -> Report:
     found = {key: find(reference) for key, reference in references.items()}
     findings += _parts(references, found)
     paths = {key: place for key, place in found.items() if place is not None}
+    whole = all(each.state != "wrong" for each in findings) and len(paths) == len(references)
     gpus = _gpus()
-    if len(paths) == len(references) and all(each.state != "wrong" for each in findings):
-        findings += _model(config, preset, paths, gpus)
+    misfits = list(_device(config, preset, gpus))
+    findings += misfits
+    if whole:
+        findings += _model(config, preset, paths, gpus, device_fits=not misfits)
     findings += _examples(config)
     findings += _machine(config, gpus)
     return Report(tuple(findings))
@@ -121,11 +130,13 @@ def _parts(
             cure = f"\nget it from {place}" if place else ""
             yield Finding("wrong", name, f"{locate(reference.local)} is missing{cure}")
         else:
-            yield _part(name, path)
+            yield _part(name, path, reference.sha256)
 
 
-def _part(name: str, path: Path) -> Finding:
+def _part(name: str, path: Path, sha256: str) -> Finding:
     try:
+        if sha256 and path.stat().st_size <= _QUICK_TO_READ:
+            check_sha256(path, sha256)
         if name == PARTS[2]:
             language = inspect_language(path)
             header = language.header
@@ -156,15 +167,22 @@ def _licence(path: Path) -> str:
 
 
 def _model(
-    config: Config, preset: Preset, paths: dict[str, Path], gpus: Sequence["Gpu"]
+    config: Config,
+    preset: Preset,
+    paths: Mapping[str, Path],
+    gpus: Sequence["Gpu"],
+    *,
+    device_fits: bool,
 ) -> Iterator[Finding]:
     """Whether the parts belong together, and whether they fit into memory."""
-    if preset.vision.architecture != "eva":
-        yield from _own_parts(config, preset, paths)
-        return
     try:
+        if preset.vision.architecture != "eva":
+            warnings = check_own_parts(config, preset, paths)
+            yield Finding("ok", "together", f"prompt format {config.model.prompt_format}")
+            yield from (Finding("warning", "together", warning) for warning in warnings)
+            return
         plan = plan_paths(config, preset, paths)
-    except CheckpointError as error:
+    except MiniGPT4Error as error:
         yield Finding("wrong", "together", str(error))
         return
     vision, projection = plan.preset.vision, plan.origins["projection.weight"].info.shape
@@ -176,48 +194,42 @@ def _model(
     )
     for warning in plan.warnings:
         yield Finding("warning", "together", warning)
-    yield _memory(config, plan, gpus)
+    if device_fits:
+        yield _memory(config, plan, gpus)
 
 
-def _own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -> Iterator[Finding]:
-    """Checks files that we wrote by what they say about themselves."""
-    language = inspect_language(paths["model.language_model"])
-    wanted = {"preset": preset.name, "prompt_format": config.model.prompt_format}
-    for key, path in paths.items():
-        part = key.removeprefix("model.")
-        if part == PARTS[2]:
-            continue
-        header = read_header(path)
-        record = native_record(header)
-        if record.get("part") != part:
-            said = f"{path.name} does not say that it is a {part}"
-            yield Finding("wrong", "together", said)
-        for name, value in wanted.items():
-            if name in record and record[name] != value:
-                said = f"{path.name} was made with {name} {record[name]}, and {value} is set"
-                yield Finding("wrong", "together", said)
-        shape = header.tensors["weight"].shape if part == "projection" else ()
-        expected = (language.width, preset.qformer.width)
-        if shape and shape != expected:
-            said = f"{path.name} is {shape}, these parts need {expected}"
-            yield Finding("wrong", "together", said)
+def _on_gpu(config: Config, gpus: Sequence["Gpu"]) -> bool:
+    return bool(gpus) if config.device == "auto" else config.device.startswith("cuda")
+
+
+def _gpu_index(config: Config) -> int:
+    return int(config.device.partition(":")[2] or 0)
+
+
+def _device(config: Config, preset: Preset, gpus: Sequence["Gpu"]) -> Iterator[Finding]:
+    """What the device lacks that the settings ask for."""
+    device, on_gpu = config.device, _on_gpu(config, gpus)
+    if on_gpu and not gpus:
+        yield Finding("wrong", "device", f"device: {device} given; no CUDA device was found")
+    elif on_gpu and _gpu_index(config) >= len(gpus):
+        said = f"device: {device} given; there are {len(gpus)} CUDA devices"
+        yield Finding("wrong", "device", said)
+    elif device == "mps" and platform.system() != "Darwin":
+        yield Finding("wrong", "device", "device: mps given; this machine has no Apple GPU")
+    elif not on_gpu and config.quantize != "none":
+        said = f"quantize: {config.quantize} works on a CUDA device only"
+        yield Finding("wrong", "device", said)
+    try:
+        check_settings(config, preset, on_gpu=on_gpu)
+    except ConfigError as error:
+        yield Finding("wrong", "settings", str(error))
 
 
 def _memory(config: Config, plan: Plan, gpus: Sequence["Gpu"]) -> Finding:
-    device = config.device
-    on_gpu = bool(gpus) if device == "auto" else device.startswith("cuda")
-    if on_gpu and not gpus:
-        return Finding("wrong", "device", f"device: {device} given; no CUDA device was found")
-    if not on_gpu and config.quantize != "none":
-        said = f"quantize: {config.quantize} works on a CUDA device only"
-        return Finding("wrong", "device", said)
-    index = int(device.partition(":")[2] or 0)
-    if on_gpu and index >= len(gpus):
-        said = f"device: {device} given; there are {len(gpus)} CUDA devices"
-        return Finding("wrong", "device", said)
+    on_gpu = _on_gpu(config, gpus)
     free: float = available_memory() or float("inf")
     if on_gpu:
-        free = sum(gpu.free for gpu in gpus) if config.spread else gpus[index].free
+        free = sum(gpu.free for gpu in gpus) if config.spread else gpus[_gpu_index(config)].free
     precision = "bfloat16" if config.precision == "auto" else config.precision
     try:
         needed = check_fits(

@@ -73,8 +73,8 @@ class ContextOverflowError(PromptError):
     def __str__(self) -> str:
         return (
             f"This question and the pictures of this chat need {self.length:,} tokens, and the"
-            f" model has room for {max(0, self.limit):,}. Ask a shorter question, or start a new chat with"
-            " fewer pictures."
+            f" model has room for {max(0, self.limit):,}. Ask a shorter question, or start a new"
+            " chat with fewer pictures."
         )
 
 

@@ -123,6 +123,20 @@ def read_settings(
     return settings
 
 
+def changed(settings: T, changes: Mapping[str, object]) -> T:
+    """Return settings with some of them replaced, held to the same rules as a file.
+
+    Raises:
+        ConfigError: With every change that is unknown or out of its range.
+    """
+    whole = {each.name: getattr(settings, each.name) for each in fields(cast("Any", settings))}
+    reader = _Reader()
+    replaced = reader.group(type(settings), {**whole, **changes}, "")
+    if reader.problems:
+        raise ConfigError([f"{key}: {text}" for key, text in reader.problems])
+    return replaced
+
+
 class _Reader:
     """Turns what YAML holds into dataclasses and notes what does not fit.
 

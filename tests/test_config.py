@@ -12,6 +12,7 @@ from minigpt4.config import (
     Config,
     ExampleConfig,
     GenerationSettings,
+    absolute,
     check_files,
     load_config,
     locate,
@@ -249,6 +250,29 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
 
 
 # Files
+
+
+def test_an_absolute_configuration_means_the_same_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commit = "0" * 40
+    config = config_of(
+        tmp_path,
+        "page: {examples: [{picture: a.png, question: Q}, {picture: 'assets:b.png', question: Q}]}",
+        f"model.vision=a.safetensors#sha256={'0' * 64}",
+        f"model.qformer=owner/name@{commit}:q.pth",
+    )
+    moved = absolute(config)
+    assert moved.model.vision == f"{tmp_path / 'a.safetensors'}#sha256={'0' * 64}"
+    assert moved.model.qformer == config.model.qformer
+    assert moved.model.language_model == str(tmp_path / "language")
+    assert moved.model.projection == "assets:c.safetensors"
+    assert [example.picture for example in moved.page.examples] == [
+        str(tmp_path / "a.png"),
+        "assets:b.png",
+    ]
+    assert absolute(moved) == moved
 
 
 def test_references(tmp_path: Path) -> None:

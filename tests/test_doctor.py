@@ -1,5 +1,6 @@
 """`python -m minigpt4 doctor` tells whether a demo would start, fast and without loading it."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -8,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from minigpt4 import cli, doctor
+from minigpt4.checkpoints.fingerprints import fingerprint
 from minigpt4.checkpoints.native import ProjectionRecord, save_part, save_projection
 from minigpt4.doctor import Gpu, examine
 from minigpt4.models.minigpt4 import MiniGPT4
@@ -95,12 +100,16 @@ def own_config(
     tiny_model.language.model.save_pretrained(language)
     for part in ("vision", "qformer"):
         save_part(tmp_path / part, getattr(tiny_model, part), part, preset="smaller")  # type: ignore[arg-type]
-    record = ProjectionRecord(preset="smaller", prompt_format="tiny", stage=2, step=9, frozen="0")
-    save_projection(tmp_path / "projection", tiny_model.projection, record)
-    parts = ("vision", "qformer", "projection")
-    for part in parts:
         (tmp_path / part).rename(tmp_path / f"{part}.safetensors")
-    model = {part: str(tmp_path / f"{part}.safetensors") for part in parts}
+    vision, qformer, projection = (
+        tmp_path / f"{part}.safetensors" for part in ("vision", "qformer", "projection")
+    )
+    frozen = fingerprint(vision, qformer, language)
+    record = ProjectionRecord(
+        preset="smaller", prompt_format="tiny", stage=2, step=9, frozen=frozen
+    )
+    save_projection(projection, tiny_model.projection, record)
+    model = {path.stem: str(path) for path in (vision, qformer, projection)}
     model |= {"preset": "smaller", "prompt_format": "tiny", "language_model": str(language)}
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump({"model": model, "device": "cpu"}))
@@ -110,10 +119,98 @@ def own_config(
 def test_our_own_files_are_examined_too(own_config: Path) -> None:
     report = examine(own_config)
     assert report.would_start, str(report)
-    told = examine(own_config, ["model.prompt_format=vicuna_v0"])
-    assert "was made with prompt_format tiny, and vicuna_v0 is set" in str(told)
+    told = examine(own_config, ["model.prompt_format=alignment"])
+    assert told.would_start
+    assert "was trained with prompt format tiny, and alignment is set" in str(told)
     mixed = examine(own_config, [f"model.vision={own_config.parent / 'qformer.safetensors'}"])
     assert "does not say that it is a vision" in str(mixed)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("device=cuda", "no CUDA device was found"),
+        ("device=cuda:3", "no CUDA device was found"),
+        ("quantize=8bit", "quantize: 8bit given; preset smaller does not take it"),
+        ("spread=true", "spread: True given; preset smaller does not take it"),
+        ("model.image_size=64", "model.image_size: 64 given; preset smaller does not take it"),
+        ("model.vision_heads=2", "model.vision_heads: 2 given"),
+        ("generation.max_new_tokens=2048", "the 2048 tokens that language reads"),
+        ("generation.max_new_tokens=4096", "generation.max_new_tokens: 4096 given"),
+    ],
+)
+def test_settings_count_for_our_own_files_too(
+    override: str, said: str, own_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_gpus", tuple)
+    report = examine(own_config, [override])
+    assert not report.would_start
+    assert said in str(report)
+
+
+def test_a_projection_of_other_parts_would_not_start(own_config: Path) -> None:
+    tokenizer = own_config.parent / "language" / "tokenizer.model"
+    other = own_config.parent / "other"
+    shutil.copytree(tokenizer.parent, other)
+    state = load_file(other / "model.safetensors")
+    state["model.norm.weight"] += 1
+    save_file(state, other / "model.safetensors", {"format": "pt"})
+    report = examine(own_config, [f"model.language_model={other}"])
+    assert not report.would_start
+    assert "was trained on other parts" in str(report)
+
+
+@pytest.mark.parametrize("part", ["language", "vision", "qformer"])
+def test_a_part_that_lacks_a_tensor_would_not_start(part: str, own_config: Path) -> None:
+    folder = own_config.parent
+    path, name = {
+        "language": (
+            folder / "language" / "model.safetensors",
+            "model.layers.1.mlp.up_proj.weight",
+        ),
+        "vision": (folder / "vision.safetensors", "transformer.pos_embed"),
+        "qformer": (folder / "qformer.safetensors", "query_tokens"),
+    }[part]
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    state = load_file(path)
+    del state[name]
+    save_file(state, path, metadata)
+    report = examine(own_config)
+    assert not report.would_start
+    assert f"missing: {name}" in str(report)
+
+
+def test_the_checksum_of_a_small_file_is_compared(own_config: Path) -> None:
+    place = own_config.parent / "projection.safetensors"
+    report = examine(own_config, [f"model.projection={place}#sha256={'0' * 64}"])
+    assert not report.would_start
+    assert "its sha256 is" in str(report)
+    sha256 = hashlib.sha256(place.read_bytes()).hexdigest()
+    assert examine(own_config, [f"model.projection={place}#sha256={sha256}"]).would_start
+    folder = own_config.parent / "language"
+    report = examine(own_config, [f"model.language_model={folder}#sha256={'0' * 64}"])
+    assert "it is a folder" in str(report)
+
+
+def test_a_projection_of_ours_on_released_parts(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "projection.safetensors"
+    record = ProjectionRecord(
+        preset="eva_vit_g", prompt_format="vicuna_v0", stage=2, step=1, frozen="0" * 64
+    )
+    save_projection(path, torch.nn.Linear(32, 48), record)
+    report = examine(config, [f"model.projection={path}"])
+    assert not report.would_start
+    assert "was trained on other parts" in str(report)
+
+
+def test_spread_without_a_gpu_would_not_start(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_gpus", tuple)
+    report = examine(config, ["spread=true"])
+    assert not report.would_start
+    assert "spread: True given; it lays the language model over CUDA devices" in str(report)
 
 
 def test_it_is_fast_and_needs_no_torch(config: Path) -> None:

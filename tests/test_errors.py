@@ -38,3 +38,4 @@ def test_an_overflow_tells_both_numbers() -> None:
     assert "2,312" in str(ERRORS[4])
     assert "2,048" in str(ERRORS[4])
     assert isinstance(ERRORS[4], PromptError)
+    assert "has room for 0." in str(ContextOverflowError(2312, -5))

@@ -189,9 +189,10 @@ class _Reader:
         ]
         if not lacking:
             return
-        shown = ", ".join(name[:40] for name in header[:8])
+        names = (name[:40] for name in header[:8])
+        shown = ", ".join(name if name.isprintable() else ascii(name) for name in names)
         near = [
-            f"{name!r}: did you mean {match[0]}?"
+            f"{name[:40]!a}: did you mean {match[0]}?"
             for name in header
             if name not in KNOWN and (match := get_close_matches(name, KNOWN, n=1))
         ]

@@ -98,8 +98,12 @@ def _read(line: int, value: object, content: str, folder: Path) -> tuple[Row, tu
 
 def fault(line: int, cause: str, problem: str, content: str = "") -> Fault:
     """A fault that keeps the beginning of what was written."""
-    kept = content.strip()[:_KEPT_CHARACTERS]
-    return Fault(line, cause, problem, kept.encode("utf-8", "replace").decode())
+    return Fault(line, cause, _writable(problem), _writable(content.strip()[:_KEPT_CHARACTERS]))
+
+
+def _writable(text: str) -> str:
+    """Text without lone surrogates, which no file and no terminal takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def kind_of(value: object) -> str:
@@ -122,7 +126,7 @@ def _check_names(row: Mapping[str, object]) -> tuple[str, ...]:
         if get_close_matches(name, KNOWN, n=1):
             problem = f"{name}: no such key. {did_you_mean(name, KNOWN)}"
             raise _FaultError("unknown key", problem)
-    return unknown
+    return tuple(_writable(name) for name in unknown)
 
 
 def _picture(row: Mapping[str, object]) -> str:

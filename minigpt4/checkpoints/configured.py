@@ -9,7 +9,7 @@ from minigpt4.checkpoints.hub import fetch_all
 from minigpt4.checkpoints.language_files import LanguageFiles, inspect_language, weight_problems
 from minigpt4.checkpoints.plan import Plan, Sources, format_warnings, plan_model
 from minigpt4.checkpoints.release import native_record, read_offer
-from minigpt4.checkpoints.sizes import Heads, projection_tensors, qformer_tensors
+from minigpt4.checkpoints.sizes import Heads, projection_tensors, qformer_tensors, vision_tensors
 from minigpt4.config import Config
 from minigpt4.errors import ConfigError
 from minigpt4.models.presets import Preset
@@ -74,7 +74,7 @@ def check_settings(config: Config, preset: Preset, *, on_gpu: bool) -> None:
         ConfigError: With every setting that has no effect here.
     """
     problems = []
-    if not _of_released_kind(preset):
+    if preset.vision.architecture != "eva":
         settings = {
             "quantize": config.quantize if config.quantize != "none" else None,
             "spread": config.spread or None,
@@ -142,11 +142,12 @@ def check_own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -
     """
     language = inspect_language(paths["model.language_model"], config.model.prompt_format)
     expected = {
+        "vision": vision_tensors(preset.vision),
         "qformer": qformer_tensors(preset.qformer, preset.vision.width),
         "projection": projection_tensors(preset.qformer.width, language.width),
     }
     problems: list[str] = []
-    for part in ("vision", "qformer", "projection"):
+    for part, tensors in expected.items():
         header = read_header(paths[f"model.{part}"])
         offer, record, name = read_offer(header), native_record(header), header.path.name
         if offer is None or record.get("part") != part:
@@ -154,8 +155,8 @@ def check_own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -
             continue
         if part != "projection" and record.get("preset") != preset.name:
             problems.append(f"{name} is of preset {record.get('preset')}, {preset.name} is set")
-        shapes = {key.removeprefix(f"{part}."): at for key, at in expected.get(part, {}).items()}
-        problems += [f"{name}: {said}" for said in weight_problems(header, shapes) if shapes]
+        shapes = {key.removeprefix(f"{part}."): shape for key, shape in tensors.items()}
+        problems += [f"{name}: {said}" for said in weight_problems(header, shapes)]
     if problems:
         raise problem_list("These files do not make a model:", problems)
     _check_answer(config, language)
@@ -165,10 +166,6 @@ def check_own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -
         *language.warnings,
         *format_warnings(paths["model.projection"], record, config.model.prompt_format),
     )
-
-
-def _of_released_kind(preset: Preset) -> bool:
-    return preset.vision.architecture == "eva"
 
 
 def _check_answer(config: Config, language: LanguageFiles) -> None:

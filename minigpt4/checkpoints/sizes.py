@@ -120,13 +120,15 @@ def sized(preset: Preset, vision: VisionConfig, qformer: QFormerConfig | None) -
 
 
 def vision_tensors(config: VisionConfig) -> dict[str, Shape]:
-    """Name and shape of every tensor of an `eva` vision encoder."""
+    """Name and shape of every tensor of a vision encoder."""
     width, hidden = config.width, int(config.width * config.mlp_ratio)
-    block = {
+    biases: dict[str, Shape] = {"attn.qkv.bias": (3 * width,)}
+    if config.architecture == "eva":  # its keys have no bias
+        biases = {"attn.q_bias": (width,), "attn.v_bias": (width,)}
+    block: dict[str, Shape] = {
         "norm1.weight": (width,),
         "norm1.bias": (width,),
-        "attn.q_bias": (width,),
-        "attn.v_bias": (width,),
+        **biases,
         "attn.qkv.weight": (3 * width, width),
         "attn.proj.weight": (width, width),
         "attn.proj.bias": (width,),
@@ -141,8 +143,7 @@ def vision_tensors(config: VisionConfig) -> dict[str, Shape]:
     return {
         f"{prefix}cls_token": (1, 1, width),
         f"{prefix}pos_embed": (1, 1 + config.grid**2, width),
-        f"{prefix}patch_embed.proj.weight": (width, 3, config.patch_size, config.patch_size),
-        f"{prefix}patch_embed.proj.bias": (width,),
+        **{f"{prefix}patch_embed.{name}": at for name, at in _patch_stem(config).items()},
         **{
             f"{prefix}blocks.{index}.{name}": shape
             for index in range(config.depth)
@@ -151,6 +152,26 @@ def vision_tensors(config: VisionConfig) -> dict[str, Shape]:
         "vision.layer_norm.weight": (width,),
         "vision.layer_norm.bias": (width,),
     }
+
+
+def _patch_stem(config: VisionConfig) -> dict[str, Shape]:
+    """What makes vectors of patches: one convolution, or a `vit`'s several."""
+    width, patch = config.width, config.patch_size
+    if config.architecture == "eva":
+        return {"proj.weight": (width, 3, patch, patch), "proj.bias": (width,)}
+    tensors: dict[str, Shape] = {"proj.weight": (width, width, 1, 1), "proj.bias": (width,)}
+    read, last = 3, len(config.stem_channels) - 1
+    for index, written in enumerate(config.stem_channels):
+        layer = f"backbone.{index}."
+        tensors[f"{layer}conv.weight"] = (written, read, 3, 3)
+        if index == last:
+            tensors[f"{layer}conv.bias"] = (written,)
+        else:
+            tensors |= _norm(f"{layer}bn", written)
+            tensors |= {f"{layer}bn.running_{name}": (written,) for name in ("mean", "var")}
+            tensors[f"{layer}bn.num_batches_tracked"] = ()
+        read = written
+    return tensors
 
 
 def qformer_tensors(config: QFormerConfig, image_feature_width: int) -> dict[str, Shape]:
@@ -192,12 +213,15 @@ def language_tensors(config: Mapping[str, int]) -> dict[str, Shape]:
     heads = config["num_attention_heads"]
     head_width = config.get("head_dim") or width // heads
     asked, read = heads * head_width, (config.get("num_key_value_heads") or heads) * head_width
-    linear: dict[str, Shape] = {}
-    for name, shape in (("q", (asked, width)), ("k", (read, width)), ("v", (read, width))):
-        linear[f"self_attn.{name}_proj"] = shape
-    linear["self_attn.o_proj"] = (width, asked)
-    linear |= {f"mlp.{name}_proj": (hidden, width) for name in ("gate", "up")}
-    linear["mlp.down_proj"] = (width, hidden)
+    linear: dict[str, Shape] = {
+        "self_attn.q_proj": (asked, width),
+        "self_attn.k_proj": (read, width),
+        "self_attn.v_proj": (read, width),
+        "self_attn.o_proj": (width, asked),
+        "mlp.gate_proj": (hidden, width),
+        "mlp.up_proj": (hidden, width),
+        "mlp.down_proj": (width, hidden),
+    }
     layer: dict[str, Shape] = {
         "input_layernorm.weight": (width,),
         "post_attention_layernorm.weight": (width,),

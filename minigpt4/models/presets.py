@@ -35,6 +35,12 @@ class VisionConfig:
         """Patches along one side."""
         return self.image_size // self.patch_size
 
+    @property
+    def stem_channels(self) -> tuple[int, ...]:
+        """Channels behind each convolution of a `vit`'s stem; each halves the picture's side."""
+        stages = self.patch_size.bit_length() - 1
+        return tuple(max(24, self.width >> (stages - 1 - stage)) for stage in range(stages))
+
 
 @dataclass(frozen=True, slots=True)
 class QFormerConfig:

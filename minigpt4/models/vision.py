@@ -95,11 +95,11 @@ def _conv_stem(config: VisionConfig, *, img_size: int, **_: object) -> HybridEmb
 
     Source: Xiao et al., 2021, "Early convolutions help transformers see better".
     """
-    stages = config.patch_size.bit_length() - 1
+    channels = config.stem_channels
     stem = ConvStem(
-        depth=stages,
-        channels=tuple(max(24, config.width >> (stages - 1 - stage)) for stage in range(stages)),
-        stride=(2,) * stages,
+        depth=len(channels),
+        channels=channels,
+        stride=(2,) * len(channels),
         padding=1,
         act_layer=nn.GELU,
     )

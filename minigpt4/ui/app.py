@@ -13,7 +13,8 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from minigpt4.config import Config, locate
-from minigpt4.ui.events import wire
+from minigpt4.ui.api import Answers, offer
+from minigpt4.ui.events import admitted, wire
 from minigpt4.ui.handlers import PageHandlers
 from minigpt4.ui.layout import KEEP_SECONDS, STATIC, lay_out
 from minigpt4.ui.sessions import SessionStore
@@ -34,7 +35,8 @@ def open_page(worker: ModelWorker, config: Config, closed_seconds: float = 300) 
         closed_seconds: So long a chat outlives its tab.
     """
     table = setting_table(config.generation)
-    store = SessionStore(Path(get_upload_folder()), OPEN_CHATS, closed_seconds=closed_seconds)
+    uploads = Path(get_upload_folder())
+    store = SessionStore(uploads, OPEN_CHATS, closed_seconds=closed_seconds)
     # Files that Gradio may serve, and that its cache sweep leaves alone.
     pictures = {locate(example.picture).resolve() for example in config.page.examples}
     gr.set_static_paths([STATIC, *sorted(pictures)])
@@ -46,6 +48,7 @@ def open_page(worker: ModelWorker, config: Config, closed_seconds: float = 300) 
     ) as blocks:
         parts = lay_out(config, table)
         wire(blocks, parts, PageHandlers(worker, store, config, table), config)
+        offer(Answers(worker, uploads, config.generation), admitted(config))
     blocks.queue(max_size=WAITING_EVENTS, api_open=False)
     return blocks
 

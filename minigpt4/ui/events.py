@@ -16,14 +16,21 @@ REFUSED_BY_US = 8
 Updates = AsyncIterator[list[Any]]
 
 
+def admitted(config: Config) -> int:
+    """Return how many questions Gradio lets in at a time.
+
+    The worker has the queue, so that is as many as it holds and a few more.
+    """
+    return config.limits.queue_size + 1 + REFUSED_BY_US
+
+
 def wire(blocks: gr.Blocks, parts: Parts, handlers: PageHandlers, config: Config) -> None:
     """Bind every event of the page; called within its ``gr.Blocks``."""
     events = _Events(handlers)
     shown, fields = parts.shown, parts.settings
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    # The worker has the queue, so Gradio lets in as many questions as it holds and a few more.
-    limit = config.limits.queue_size + 1 + REFUSED_BY_US
-    asking = {**hidden, "outputs": shown, "concurrency_id": "model", "concurrency_limit": limit}
+    model = {"concurrency_id": "model", "concurrency_limit": admitted(config)}
+    asking = {**hidden, **model, "outputs": shown}
     quick = {**hidden, "concurrency_limit": None}
     asked = (
         parts.composer.submit(events.submit, [parts.composer, *fields], **asking),
@@ -36,6 +43,9 @@ def wire(blocks: gr.Blocks, parts: Parts, handlers: PageHandlers, config: Config
     parts.chat.undo(events.undo, None, shown, **quick)
     parts.chat.clear(events.new_chat, None, shown, **quick)
     parts.new_chat.click(events.new_chat, None, shown, **quick)
+    parts.save.click(events.save, None, [parts.saved, parts.notice], **quick).success(
+        None, parts.saved, None, js="(file) => window.pageSave(file)", api_visibility="private"
+    )
     parts.composer.stop(events.stop, None, None, **quick)
     parts.reset.click(events.reset, None, fields, **quick)
     parts.theme.click(None, None, None, js="() => window.pageTheme()", api_visibility="private")
@@ -91,6 +101,10 @@ class _Events:
 
     async def new_chat(self, request: gr.Request) -> list[Any]:
         return updates(await self._handlers.new_chat(_tab(request)))
+
+    async def save(self, request: gr.Request) -> list[Any]:
+        file, notice = self._handlers.save(_tab(request))
+        return [file and str(file), notice_html(notice)]
 
     async def stop(self, request: gr.Request) -> None:
         self._handlers.stop(_tab(request))

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from minigpt4.ui.contract import model_name
 from minigpt4.ui.pictures import Picture
 from minigpt4.ui.sessions import FORGOTTEN, ChatState, SessionStore, numbered
 from minigpt4.ui.settings import Setting, choose_settings
+from minigpt4.ui.transcript import file_name, transcript_html
 from minigpt4.ui.views import Composer, ShownTurn, Status, View
 from minigpt4.ui.worker import Job, ModelWorker, Waiting
 
@@ -32,6 +34,8 @@ MAX_PICTURES = 4
 CRASHED = "Something went wrong while answering. Your question is back in the box."
 STOPPED_EARLY = "Stopped before the answer began. Your question is back in the box."
 SILENT = "The model ended its answer without a word. Try other words."
+NOTHING_TO_SAVE = "There is nothing to save yet. Ask something first."
+NOT_YET_SAVED = "The answer that is being written is not in the file yet."
 SAME_AGAIN = "At temperature 0 the same question gets the same answer. Raise it for another one."
 
 log = logging.getLogger(__name__)
@@ -175,6 +179,21 @@ class PageHandlers:
             chat.clear()
             chat.forgotten = False
             return self._rest_view(chat, Composer(answering=False, text=""))
+
+    def save(self, tab: str) -> tuple[Path | None, str]:
+        """Write what was said so far into a file among the chat's pictures; it goes with them.
+
+        Returns:
+            The file, None if nothing was said, and what to tell the user.
+        """
+        chat = self._store.open(tab)
+        turns = chat.shown(chat.session)
+        if not turns:
+            return None, FORGOTTEN if chat.forgotten else NOTHING_TO_SAVE
+        now = datetime.now(UTC).astimezone()
+        page = transcript_html(turns, self._page.title, self._model, self._page.notice, now)
+        file = chat.folder.write(file_name(now), page.encode())
+        return file, NOT_YET_SAVED if chat.busy.locked() else ""
 
     def stop(self, tab: str) -> None:
         """Stop the answer that is being written; its generator then ends by itself."""

@@ -29,6 +29,8 @@ class Parts:
     composer: gr.MultimodalTextbox
     status: gr.HTML
     notice: gr.HTML
+    save: gr.Button
+    saved: gr.DownloadButton
     new_chat: gr.Button
     theme: gr.Button
     settings: list[gr.components.Component]
@@ -46,6 +48,7 @@ def lay_out(config: Config, table: Sequence[Setting]) -> Parts:
     with gr.Row(elem_id="header"):
         gr.HTML(_brand(page), elem_id="brand")
         status = gr.HTML("", elem_id="status", js_on_load=None)
+        save = gr.Button("Save chat", elem_id="save-chat", size="sm", min_width=0)
         new_chat = gr.Button("New chat", elem_id="new-chat", size="sm", min_width=0)
         theme = gr.Button("Light or dark", elem_id="theme", size="sm", min_width=0)
     with gr.Row(elem_id="main"):
@@ -57,7 +60,9 @@ def lay_out(config: Config, table: Sequence[Setting]) -> Parts:
         with gr.Column(elem_id="side", scale=3, min_width=0):
             gr.HTML(_about(config), elem_id="about")
             fields, reset = _settings_panel(table)
-    return Parts(chat, composer, status, notice, new_chat, theme, fields, reset)
+    # Never seen: it only brings the address of the file to the browser.
+    saved = gr.DownloadButton(visible="hidden", elem_id="saved-chat")
+    return Parts(chat, composer, status, notice, save, saved, new_chat, theme, fields, reset)
 
 
 def default_values(table: Sequence[Setting]) -> list[float | str | None]:

@@ -1,7 +1,7 @@
 """Uploaded files on their way in, and the copies that the page shows.
 
 An upload is read once, checked by `minigpt4.images.load_image` and shown as our own re-encoded
-copy, so no byte a user sent is ever served back. Copies of a chat lie in a folder of its own with a
+copy, so no byte a user sent is ever served back. Files of a chat lie in a folder of its own with a
 name that cannot be guessed; the folder goes when the chat goes.
 """
 
@@ -74,12 +74,7 @@ class PictureFolder:
         known = self.pictures.get(path)
         if known is not None:
             return known
-        file = Path(path).resolve()
-        if not file.is_relative_to(self.root.resolve()):
-            raise ImageError("not_uploaded", "Please upload the picture.")
-        if not file.is_file():
-            raise ImageError("gone", "The picture is no longer here. Please attach it again.")
-        return self.add(load_image(file))
+        return self.add(_read_upload(self.root, path))
 
     def take(self, file: Path) -> Picture:
         """Read a picture of our own, such as an example."""
@@ -94,11 +89,40 @@ class PictureFolder:
         self.pictures[str(path)] = picture
         return picture
 
+    def write(self, name: str, content: bytes) -> Path:
+        """Write another file of this chat beside its pictures."""
+        path = self.root / self.name / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
     def clear(self) -> None:
-        """Forget all pictures and delete their copies."""
+        """Forget all pictures and delete every file of the chat."""
         self.pictures.clear()
         shutil.rmtree(self.root / self.name, ignore_errors=True)
         self.name = secrets.token_hex(20)
+
+
+def read_unshown(root: Path, path: str) -> Picture:
+    """Read an upload that only the model will see: it gets no copy.
+
+    Args:
+        root: Gradio's upload folder.
+        path: Where the upload should lie.
+
+    Raises:
+        ImageError: The file is no usable picture, is gone, or is not an upload at all.
+    """
+    return Picture(limit_side(_read_upload(root, path), HELD_SIDE), Path(path), b"")
+
+
+def _read_upload(root: Path, path: str) -> Image.Image:
+    file = Path(path).resolve()
+    if not file.is_relative_to(root.resolve()):
+        raise ImageError("not_uploaded", "Please upload the picture.")
+    if not file.is_file():
+        raise ImageError("gone", "The picture is no longer here. Please attach it again.")
+    return load_image(file)
 
 
 def _encode_copy(image: Image.Image) -> bytes:

@@ -9,9 +9,12 @@ import yaml
 
 from minigpt4.build import build_model
 from minigpt4.checkpoints import hub, memory
-from minigpt4.checkpoints.configured import plan_config
+from minigpt4.checkpoints.configured import fetch_parts, plan_paths
+from minigpt4.checkpoints.fingerprints import fingerprint
 from minigpt4.checkpoints.memory import GIB, check_fits, estimate
-from minigpt4.checkpoints.native import ProjectionRecord, fingerprint, save_projection
+from minigpt4.checkpoints.native import ProjectionRecord, save_projection
+from minigpt4.checkpoints.plan import Sources, plan_model
+from minigpt4.checkpoints.sizes import Heads
 from minigpt4.config import Config, load_config
 from minigpt4.errors import CheckpointError, ConfigError
 from minigpt4.models.patches import JoinedPatches
@@ -30,10 +33,11 @@ MODEL: dict[str, Any] = {
     "vision_heads": 4,
     "qformer_heads": 4,
 }
+TOP = ("precision", "quantize", "spread", "generation")
 
 
 def config_of(folder: Path, **changes: Any) -> Config:
-    top = {key: changes.pop(key) for key in ("precision", "quantize") if key in changes}
+    top = {key: changes.pop(key) for key in TOP if key in changes}
     path = folder / "demo.yaml"
     model = {key: value for key, value in {**MODEL, **changes}.items() if value is not None}
     path.write_text(yaml.safe_dump({"model": model, "device": "cpu", **top}))
@@ -87,7 +91,12 @@ def _golden(name: str) -> Any:
     return np.load(RELEASE / "golden.npz")[name]
 
 
-def test_patches_that_cannot_be_joined_are_refused() -> None:
+def test_patches_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
+    state = {"llama_proj.weight": torch.zeros(48, 160), "llama_proj.bias": torch.zeros(48)}
+    torch.save({"model": state}, tmp_path / "nq.pth")
+    sources = Sources(SOURCES.vision, None, tmp_path / "nq.pth", SOURCES.language_model)
+    with pytest.raises(CheckpointError, match=r"25 patches .* joined by 4.*such as 84"):
+        plan_model(sources, EVA_VIT_G_PATCHES, heads=Heads(4), image_size=70)
     odd = VisionConfig("eva", 70, 14, 40, 3, 4, 4.3637)
     with pytest.raises(ValueError, match=r"25 patches .* cannot be joined by 4"):
         JoinedPatches(odd, 4)
@@ -103,6 +112,12 @@ def test_patches_that_cannot_be_joined_are_refused() -> None:
         ({"projection": "owner/name@main:file.pth"}, "'main' is no commit"),
         ({"projection": "a.pth#sha256=12"}, "a sha256 has 64 hexadecimal digits"),
         ({"quantize": "4bit"}, "works on a CUDA device only"),
+        ({"spread": True}, "spread: True given; it lays the language model over CUDA devices"),
+        ({"generation": {"max_new_tokens": 2048}}, "no room for a question in the 2048 tokens"),
+        ({"image_size": 60}, "60 pixels cannot be cut into patches of 14.*such as 56"),
+        ({"language_model": f"{MODEL['language_model']}#sha256={'0' * 64}"}, "it is a folder"),
+        ({"vision": f"{RELEASE}#sha256={'0' * 64}"}, "is a folder, and #sha256="),
+        ({"language_model": f"owner/name@{'0' * 40}#sha256={'0' * 64}"}, "a whole repository has"),
         ({"vision": "weights/eva_vit_g.pth"}, "storage.googleapis.com"),
     ],
 )
@@ -114,14 +129,14 @@ def test_settings_that_cannot_work(changes: dict[str, Any], expected: str, tmp_p
 def test_all_missing_files_are_told_at_once(tmp_path: Path) -> None:
     config = config_of(tmp_path, vision="weights/eva_vit_g.pth", language_model="vicuna-7b")
     with pytest.raises(ConfigError) as caught:
-        plan_config(config, EVA_VIT_G)
+        fetch_parts(config, EVA_VIT_G)
     assert len(caught.value.problems) == 2
 
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path, vision=f"{MODEL['vision']}#sha256={'0' * 64}")
     with pytest.raises(CheckpointError, match="its sha256 is"):
-        plan_config(config, EVA_VIT_G)
+        fetch_parts(config, EVA_VIT_G)
 
 
 def test_a_projection_of_ours_knows_its_parts(tmp_path: Path) -> None:
@@ -173,7 +188,8 @@ def test_a_cached_file_of_the_hub_needs_no_network(
     (snapshot / "p.pth").write_bytes((RELEASE / "pretrained_minigpt4.pth").read_bytes())
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     config = config_of(tmp_path, projection=f"owner/name@{commit}:p.pth")
-    assert plan_config(config, EVA_VIT_G).offers["projection"].header.path.name == "p.pth"
+    plan = plan_paths(config, EVA_VIT_G, fetch_parts(config, EVA_VIT_G))
+    assert plan.offers["projection"].header.path.name == "p.pth"
 
 
 def test_a_file_of_the_hub_without_a_network_is_a_sentence(
@@ -186,7 +202,7 @@ def test_a_file_of_the_hub_without_a_network_is_a_sentence(
     commit = "0123456789abcdef0123456789abcdef01234567"
     config = config_of(tmp_path, projection=f"spaces/owner/name@{commit}:p.pth")
     with pytest.raises(ConfigError, match="not in the cache and the hub cannot be reached"):
-        plan_config(config, EVA_VIT_G)
+        fetch_parts(config, EVA_VIT_G)
 
 
 def test_presets_of_the_release() -> None:

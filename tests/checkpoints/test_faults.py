@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minigpt4.checkpoints.files import check_sha256, read_header
-from minigpt4.checkpoints.plan import Sources
+from minigpt4.checkpoints.plan import Sources, read_part
 from minigpt4.errors import CheckpointError
 from tests.checkpoints.parts import MOST_LINES, RELEASE, State, copy_release, load, plan, rewrite
 
@@ -176,6 +176,14 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         ),
         r"up_proj.weight is \(48, 112\), expected \(112, 48\)",
     ),
+    "language model lacks a tensor": (
+        lambda s: spoil_language(s.language_model, "model.layers.1.mlp.up_proj.weight", None),
+        r"missing: model.layers.1.mlp.up_proj.weight \(112, 48\)",
+    ),
+    "tokenizer damaged": (
+        lambda s: cut(s.language_model / "tokenizer.model", 0.5),
+        "tokenizer.model is damaged or no sentencepiece model",
+    ),
     "tokenizer missing": (
         lambda s: (s.language_model / "tokenizer.model").unlink(),
         "tokenizer.model is missing",
@@ -202,9 +210,14 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }  # fmt: skip
 
 
-def spoil_language(folder: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def spoil_language(
+    folder: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor] | None
+) -> None:
     state = load_file(folder / "model.safetensors")
-    save_file({**state, name: change(state[name])}, folder / "model.safetensors", {"format": "pt"})
+    tensor = state.pop(name)
+    if change is not None:
+        state[name] = change(tensor)
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
 
 
 def write_archive(path: Path) -> None:
@@ -315,12 +328,50 @@ def test_damaged_safetensors(change: str, tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("offsets", "whole"),
+    [
+        (((0, 16), (16, 32)), True),
+        (((16, 32), (0, 16)), True),
+        (((0, 16), (8, 32)), False),
+        (((0, 8), (16, 32)), False),
+        (((0, 16), (0, 32)), False),
+        (((0, 24), (24, 32)), False),
+        (((-16, 0), (16, 32)), False),
+    ],
+)
+def test_safetensors_whose_tensors_do_not_tile_their_numbers(
+    offsets: tuple[tuple[int, int], tuple[int, int]], *, whole: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "part.safetensors"
+    entries = {
+        name: {"dtype": "F32", "shape": [4], "data_offsets": place}
+        for name, place in zip("ab", offsets, strict=True)
+    }
+    header = json.dumps(entries).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(32))
+    if whole:
+        assert len(read_header(path).tensors) == 2
+        return
+    with pytest.raises(CheckpointError, match="header is damaged"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("part", ["vision", "projection"])
+def test_a_file_of_another_version_of_ours_is_refused(part: str, tmp_path: Path) -> None:
+    path = tmp_path / "part.safetensors"
+    record = json.dumps({"part": part, "version": 2})
+    save_file({"weight": torch.zeros(2)}, path, {"minigpt4": record})
+    with pytest.raises(CheckpointError, match=r"has format version 2, .* reads version 1"):
+        read_part(path, part)  # type: ignore[arg-type]
+
+
 def test_odd_but_usable_language_models_are_warned_of(sources: Sources) -> None:
     path = sources.language_model / "config.json"
     change_json(path, bos_token_id=0, eos_token_id=1, pad_token_id=-1)
     change_json(path, _name_or_path="lmsys/vicuna-7b-v1.5")
     warnings = plan(sources, prompt_format="vicuna_v0").warnings
-    assert any("the tokenizer's own ids are used" in warning for warning in warnings)
+    assert any("the tokenizer's own ids are used, 1 and 2" in warning for warning in warnings)
     assert any("looks like Vicuna v1.5" in warning for warning in warnings)
 
 

@@ -130,7 +130,13 @@ def test_a_file_the_hub_does_not_have_is_a_sentence(
 def test_references(text: str, expected: tuple[str, str, bool]) -> None:
     reference = parse_reference(text)
     assert (reference.repository, reference.file, reference.space) == expected
-    assert parse_reference(f"{text}#sha256={'A' * 64}").sha256 == "a" * 64
+    if not expected[0] or expected[1]:
+        assert parse_reference(f"{text}#sha256={'A' * 64}").sha256 == "a" * 64
+
+
+def test_a_whole_repository_has_no_checksum() -> None:
+    with pytest.raises(ConfigError, match="a whole repository has no sha256"):
+        parse_reference(f"owner/name@{COMMIT}#sha256={'a' * 64}")
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", COMMIT[:7]])

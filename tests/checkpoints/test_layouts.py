@@ -2,27 +2,43 @@
 
 import json
 import shutil
+import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import Blip2QFormerConfig, Blip2QFormerModel, Blip2VisionConfig, Blip2VisionModel
+from transformers import (
+    Blip2QFormerConfig,
+    Blip2QFormerModel,
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from minigpt4.checkpoints.files import read_header
 from minigpt4.checkpoints.language_files import inspect_language
 from minigpt4.checkpoints.loading import load_language, load_picture_side
 from minigpt4.checkpoints.native import ProjectionRecord, save_part, save_projection
-from minigpt4.checkpoints.plan import Sources
+from minigpt4.checkpoints.plan import Sources, read_part
 from minigpt4.checkpoints.release import read_offer
-from minigpt4.checkpoints.sizes import qformer_tensors, vision_tensors
+from minigpt4.checkpoints.sizes import (
+    language_tensors,
+    qformer_tensors,
+    vision_sizes,
+    vision_tensors,
+)
+from minigpt4.checkpoints.tensors import read_tensors
 from minigpt4.errors import CheckpointError
 from minigpt4.models.language import load_language_model
-from minigpt4.models.presets import EVA_VIT_G
+from minigpt4.models.presets import EVA_VIT_G, TINY, Preset
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from tests.checkpoints.parts import RELEASE, copy_release, plan, rewrite
+from tests.conftest import SMALLER
 
 SOURCES = Sources(
     RELEASE / "eva_vit.pth",
@@ -40,14 +56,15 @@ def visual_tokens(sources: Sources) -> torch.Tensor:
     return tokens
 
 
-def test_shapes_are_those_of_the_full_size_modules() -> None:
+@pytest.mark.parametrize("preset", [EVA_VIT_G, TINY, SMALLER], ids=lambda preset: preset.name)
+def test_shapes_are_those_of_the_modules(preset: Preset) -> None:
     with torch.device("meta"):
-        vision = VisionEncoder(EVA_VIT_G.vision)
-        qformer = QFormer(EVA_VIT_G.qformer, EVA_VIT_G.vision.width)
+        vision = VisionEncoder(preset.vision)
+        qformer = QFormer(preset.qformer, preset.vision.width)
     expected = {f"vision.{name}": tuple(t.shape) for name, t in vision.state_dict().items()}
-    assert vision_tensors(EVA_VIT_G.vision) == expected
+    assert vision_tensors(preset.vision) == expected
     expected = {f"qformer.{name}": tuple(t.shape) for name, t in qformer.state_dict().items()}
-    assert qformer_tensors(EVA_VIT_G.qformer, EVA_VIT_G.vision.width) == expected
+    assert qformer_tensors(preset.qformer, preset.vision.width) == expected
 
 
 @pytest.mark.parametrize("name", ["pretrained_minigpt4.pth", "checkpoint_3.pth"])
@@ -89,6 +106,71 @@ def test_files_that_torch_wrote_before_it_used_archives(tmp_path: Path) -> None:
     torch.save(content, sources.vision, _use_new_zipfile_serialization=False)
     assert read_header(sources.vision).kind == "legacy"
     assert torch.equal(visual_tokens(sources), visual_tokens(SOURCES))
+
+
+def test_a_legacy_file_is_let_go_tensor_by_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({name: torch.zeros(3) for name in "abc"}, path, _use_new_zipfile_serialization=False)
+    kept: dict[str, weakref.ref[torch.Tensor]] = {}
+    load = torch.load
+
+    def watched(*arguments: object, **options: object) -> dict[str, torch.Tensor]:
+        content: dict[str, torch.Tensor] = load(*arguments, **options)  # type: ignore[arg-type]
+        kept.update({name: weakref.ref(tensor) for name, tensor in content.items()})
+        return content
+
+    monkeypatch.setattr(torch, "load", watched)
+    for name, _tensor in read_tensors(read_header(path), dict.fromkeys("abc")):
+        alive = [other for other, tensor in kept.items() if tensor() is not None]
+        assert alive == list("abc"["abc".index(name) :])
+
+
+@pytest.mark.parametrize(("grid", "layers"), [(4, 3), (6, 2)])
+def test_sizes_of_a_file_as_wide_as_the_preset_are_its_own(
+    grid: int,
+    layers: int,
+    blip2: tuple[Blip2VisionModel, Blip2QFormerModel, dict[str, torch.Tensor]],
+    tmp_path: Path,
+) -> None:
+    _, _, state = blip2
+    state = {name: tensor for name, tensor in state.items() if f"layers.{layers}." not in name}
+    positions = "vision_model.embeddings.position_embedding"
+    state[positions] = torch.zeros(1, 1 + grid**2, 40)
+    path = write_shards(tmp_path, state)
+    known = replace(EVA_VIT_G, vision=replace(EVA_VIT_G.vision, width=40, depth=39, heads=4))
+    offer = read_part(path, "vision")
+    found = vision_sizes(offer, known)
+    assert (found.image_size, found.depth) == (grid * 14, layers)
+    assert vision_sizes(offer, known, image_size=224).image_size == 224
+
+
+def test_the_release_runs_39_blocks_whatever_its_file_holds() -> None:
+    known = replace(EVA_VIT_G, vision=replace(EVA_VIT_G.vision, width=40, heads=4))
+    assert vision_sizes(read_part(SOURCES.vision, "vision"), known).depth == 39
+
+
+def test_tensors_of_language_models_are_those_of_transformers() -> None:
+    for options in (
+        {},
+        {"num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True},
+        {"attention_bias": True, "mlp_bias": True},
+    ):
+        settings = LlamaConfig(
+            hidden_size=32,
+            intermediate_size=40,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            vocab_size=50,
+            **options,
+        )
+        with torch.device("meta"):
+            model = LlamaForCausalLM(settings)
+        theirs = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        if settings.tie_word_embeddings:
+            del theirs["lm_head.weight"]
+        assert language_tensors(settings.to_dict()) == theirs
 
 
 def test_tensors_that_share_or_stride_their_memory(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from minigpt4.checkpoints import native
+from minigpt4.checkpoints.fingerprints import fingerprint
 from minigpt4.checkpoints.native import (
     ProjectionRecord,
-    fingerprint,
     load_part,
     load_projection,
     save_part,

@@ -20,7 +20,7 @@ from train.run import main
 from train.run_folder import read_lines
 from train.samples import Batches, training_seed
 from train.settings import OWN_DATA_CONFIGS, ROOT, load_settings
-from train.stages import check_own_data
+from train.stages import check_own_data, stage_of
 from train.validation import Checked, Limits, OwnRow, check_rows
 
 EXAMPLE = ROOT / "examples/own_data"
@@ -228,6 +228,29 @@ def test_labels_stand_on_answers_alone(data: Path, tiny_model: MiniGPT4) -> None
         answer = own.sample_of(training_seed(2, 20 + row)).conversation.turns[0].answer
         labels = batch.labels[row]
         assert labels[labels != IGNORED].tolist() == encode(answer or "") + encode("###")
+
+
+def test_a_batch_learns_the_first_tokens_of_a_long_answer(data: Path, tiny_model: MiniGPT4) -> None:
+    own = _own(data)
+    batch = next(Batches(tiny_model, TINY, own.sample_of, 3).of_step(2, 0, 4, 1))
+    for row in range(4):
+        answer = own.sample_of(training_seed(2, row)).conversation.turns[0].answer
+        labels = batch.labels[row]
+        assert labels[labels != IGNORED].tolist() == tiny_model.language.encode(answer or "")[:3]
+
+
+@pytest.mark.parametrize(("prompt_format", "samples"), [("tiny", 3), ("alignment", 9)])
+def test_a_stage_teaches_every_answer_of_a_dialogue(
+    data: Path, parts: list[str], prompt_format: str, samples: int
+) -> None:
+    turns = _dialogue("<image> Q", "One.", "R", "Two.", "S", "Three.")
+    rows = [{"image": f"{n}.png", "conversations": turns} for n in range(4)]
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    changes = [f"own_data.path={data}", f"model.prompt_format={prompt_format}"]
+    settings = load_settings(OWN_DATA_CONFIGS[2], [*parts, *changes])
+    stage = stage_of(settings, check_own_data(settings))
+    assert stage.epoch_samples == samples
+    assert len(stage.asked) == len(stage.for_loss) == 1
 
 
 def test_the_eye_looks_once_or_anew(data: Path, tiny_model: MiniGPT4) -> None:

@@ -214,6 +214,21 @@ def test_a_file_without_a_layout_is_refused(tmp_path: Path, content: str, told: 
         read_rows(tmp_path / "nowhere.jsonl")
 
 
+def test_what_no_terminal_can_write_is_told_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    with pytest.raises(TrainingError) as caught:
+        read_rows(tmp_path / "a.png")
+    str(caught.value).encode()
+    rows = ['{"image": "\\ud800", "image": 3}', '{"image": "a", "answer": "b", "\\ud800": 1}']
+    path.write_text("\n".join([*rows, '{"image": "x", "\\udc01answer": ""}']))
+    source = read_rows(path)
+    assert [type(row) for row in source.rows] == [Fault, Row, Fault]
+    for row in source.rows:
+        assert isinstance(row, Row) or f"{row.problem}{row.content}".encode()
+    assert source.ignored == {"?": 1}
+
+
 def test_a_folder_with_two_files_asks_which(tmp_path: Path) -> None:
     for name in ("a.csv", "b.jsonl"):
         (tmp_path / name).write_text("x")

@@ -236,6 +236,37 @@ def test_examples_paste_and_settings(driver, site, pictures):
     driver.wait_done()
 
 
+def test_a_chat_is_saved_as_one_file_that_needs_nothing_else(driver, context, pictures, tmp_path):
+    save = driver.page.get_by_role("button", name="Save chat")
+    save.click()
+    driver.until(lambda: "nothing to save" in driver.notice(), "the notice")
+    driver.upload(pictures["red"])
+    driver.ask("What <b>colour</b>?")
+    driver.wait_answer("</b>?")
+    driver.wait_done()
+    assert driver.notice() == ""
+    for attempt, width in enumerate((1280, 360)):
+        driver.page.set_viewport_size({"width": width, "height": 800})
+        with driver.page.expect_download() as downloads:
+            save.click()
+        download = downloads.value
+        assert download.suggested_filename.startswith("minigpt4-chat-")
+        kept = tmp_path / f"{attempt}.html"
+        download.save_as(kept)
+        reader = PageDriver(context.new_page(), kept.as_uri())
+        reader.page.goto(reader.url)
+        said = reader.page.locator(".text").all_inner_texts()
+        assert said == ["What <b>colour</b>?", "I see red. You asked: What <b>colour</b>?"]
+        picture = reader.page.get_by_role("img", name="Picture 1")
+        assert picture.evaluate("image => image.naturalWidth") == 320
+        assert (reader.problems, reader.overflow()) == ([], 0)
+        reader.page.close()
+    file = Path(download.url.partition("file=")[2])
+    assert file.exists()
+    driver.new_chat()
+    assert not file.exists()
+
+
 def test_answers_never_become_markup(driver):
     attack = '<img src="http://example.org/x.png" onerror="alert(1)"> **bold** $x$ &lt;b&gt;'
     driver.ask(attack)
@@ -265,7 +296,7 @@ def test_phone_dark_and_light(driver, site, context):
     dark.wait_for()
     driver.page.locator("#theme").click()
     driver.page.locator(".pill.ready").wait_for()
-    for name in ("Attach a picture", "Send", "New chat", "Light or dark"):
+    for name in ("Attach a picture", "Send", "Save chat", "New chat", "Light or dark"):
         assert driver.page.get_by_role("button", name=name).count() == 1, name
     assert driver.page.get_by_role("textbox", name="Your question").count() == 1
 

@@ -1,6 +1,7 @@
 """demo.py from the outside, as a person starts it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,30 @@ def test_the_page_is_served_until_an_interrupt(config, request):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=SECONDS) == 0
     process.stderr.close()
+
+
+def test_relative_paths_mean_the_folder_in_which_the_demo_was_started(config, tmp_path):
+    shutil.copy(ROOT / "minigpt4" / "assets" / "examples" / "harbour.png", tmp_path / "mine.png")
+    relative = config.read_text().replace(str(tmp_path), ".")
+    config.write_text(f"{relative}page: {{examples: [{{picture: mine.png, question: Q}}]}}\n")
+    code = WITH_A_FAKE.replace("return object()", "raise CheckpointError(repr(config))")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--cfg-path", "demo.yaml", "--port", str(free_port())],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    told = process.communicate(timeout=SECONDS)[1]
+    assert f"picture='{tmp_path / 'mine.png'}'" in told
+    assert f"projection='{tmp_path / 'weights'}'" in told
+
+
+def test_only_gradios_words_mean_a_port_in_use():
+    taken = OSError("Cannot find empty port in range: 7860-7860.")
+    assert demo._reason(taken, 7860).startswith("Port 7860 is in use.")
+    other = OSError("Could not import the weights report")
+    assert demo._reason(other, 7860) == f"The page could not start: OSError: {other}"
 
 
 def test_weights_that_do_not_fit_end_the_demo_in_one_sentence(config, request):

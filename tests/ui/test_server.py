@@ -87,13 +87,14 @@ def test_files_of_the_server_cannot_be_had(http, site, tmp_path, with_meta):
         assert answer.status_code in (403, 404), path
 
 
-def test_nothing_but_the_page_is_public(http):
+def test_only_the_endpoint_is_public(http):
     info = http.get("gradio_api/info")
     named = info.json().get("named_endpoints", {}) if info.status_code == 200 else {}
-    assert named == {}
+    assert set(named) == {"/chat"}
     assert http.get("monitoring").status_code in (403, 404, 405)
     config = http.get("config").json()
-    assert all(each.get("api_visibility") != "public" for each in config["dependencies"])
+    public = [each for each in config["dependencies"] if each.get("api_visibility") == "public"]
+    assert [each["api_name"] for each in public] == ["chat"]
     assert config.get("analytics_enabled") is False
 
 

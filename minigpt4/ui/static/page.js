@@ -11,6 +11,15 @@
     try { localStorage.setItem("minigpt4-theme", dark ? "dark" : "light"); } catch { /* private window */ }
   };
 
+  // Hand the saved chat to the person; no file, nothing to hand over.
+  window.pageSave = (file) => {
+    if (!file?.url) return;
+    const link = Object.assign(document.createElement("a"), { href: file.url, download: "" });
+    document.body.append(link);
+    link.click();
+    link.remove();
+  };
+
   // Escape stops the answer.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing) return;
