@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from minigpt4 import terminal
+from minigpt4 import batch, terminal
 from minigpt4.api import LoadedChat, load, open_picture
 from minigpt4.errors import ConfigError, MiniGPT4Error
 
@@ -29,6 +29,7 @@ _EXAMPLES = """\
 examples:
   python -m minigpt4 ask photo.png "What is in the picture?"
   python -m minigpt4 chat photo.png
+  python -m minigpt4 batch questions.jsonl answers.jsonl
   python -m minigpt4 doctor --cfg-path eval_configs/minigpt4_vicuna_7b.yaml
 
 "COMMAND --help" has more of each. "python demo.py" opens the page in a browser.
@@ -52,6 +53,18 @@ in the chat: /picture PATH attaches a picture, /undo takes a turn back, /new sta
 leaves, Ctrl-C stops an answer.
 
 {_EXIT_CODES}
+"""
+_BATCH_EXAMPLES = """\
+examples:
+  python -m minigpt4 batch questions.jsonl answers.jsonl
+  python -m minigpt4 batch questions.jsonl answers.jsonl --max-new-tokens 60
+
+a row of questions.jsonl; paths start at its folder, other fields are carried over:
+  {"image": "photo.png", "question": "What color is the boat?", "id": 17}
+
+The same command goes on where an earlier run was interrupted. Bad rows are told and skipped.
+
+exit codes: 0 every row is answered, 1 some are not, 2 wrong usage or configuration
 """
 
 
@@ -150,7 +163,17 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         "words", nargs="*", metavar="PICTURE", help="what the first question is about"
     )
     chat.set_defaults(run=_chat)
-    for command in (ask, chat):
+    rows = commands.add_parser(
+        "batch",
+        help="answer the questions of a JSONL file",
+        description="Answer the questions of a JSONL file, into another one.",
+        epilog=_BATCH_EXAMPLES,
+        formatter_class=raw,
+    )
+    rows.add_argument("questions", type=Path, metavar="QUESTIONS.JSONL", help="what to answer")
+    rows.add_argument("answers", type=Path, metavar="ANSWERS.JSONL", help="where the answers go")
+    rows.set_defaults(run=_batch)
+    for command in (ask, chat, rows):
         _add_configuration(command, "tiny", "a YAML file, or the name of one in eval_configs")
         command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (the file's)")
         for name, kind, text in _GENERATION:
@@ -199,6 +222,11 @@ def _chat(given: argparse.Namespace) -> int:
     terminal.say("Loading the model ...")
     terminal.talk(_load(given), pictures)
     return 0
+
+
+def _batch(given: argparse.Namespace) -> int:
+    whole = batch.run(given.questions, given.answers, lambda: _load(given), terminal.say)
+    return 0 if whole else 1
 
 
 def _doctor(given: argparse.Namespace) -> int:

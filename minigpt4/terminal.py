@@ -67,9 +67,10 @@ def talk(
     """
     conversation = chat.conversation(*pictures)
     say(f"Ask about your pictures. Commands:\n{COMMANDS}")
+    prompt = "> " if sys.stdin.isatty() else ""  # which `input` would write among the answers
     while True:
         try:
-            line = read_line("> ").strip()
+            line = read_line(prompt).strip()
         except EOFError:
             say("")
             return

@@ -7,7 +7,7 @@ from torch import nn
 from minigpt4.conversation import Conversation, Turn, render
 from minigpt4.errors import PromptError
 from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, collate
-from minigpt4.prompt_formats import CAPTION, TINY
+from minigpt4.prompt_formats import CAPTION, PROMPT_FORMATS, TINY
 
 TALK = Conversation(
     (
@@ -103,6 +103,15 @@ def test_labels_cover_the_answers_and_their_end(tiny_model: MiniGPT4):
     assert all(
         label in (IGNORED, token) for label, token in zip(tokens.labels, tokens.ids, strict=True)
     )
+
+
+@pytest.mark.parametrize("name", ["vicuna_v1", "llama2_alignment"])
+def test_formats_that_end_with_eos_learn_to_end(tiny_model: MiniGPT4, name: str):
+    conversation = Conversation((Turn("What is it?", "A car.", ("a",)),))
+    tokens = tiny_model.tokenize(render(conversation, PROMPT_FORMATS[name]))
+    eos = tiny_model.language.eos_id
+    assert tokens.ids[-1] == tokens.labels[-1] == eos
+    assert tokens.labels[0] == IGNORED
 
 
 def test_training_prompt_minus_answer_is_the_serving_prompt(tiny_model: MiniGPT4):

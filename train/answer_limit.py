@@ -47,15 +47,14 @@ def length_of(
     for piece in prompt.pieces:
         if isinstance(piece, ImageSlot):
             tokens, open_answer = tokens + queries, False
-        elif isinstance(piece, SpecialToken):
-            tokens, open_answer = tokens + 1, False
         elif piece.part in ("answer", "end"):
-            size = len(encode(piece.text))
+            size = 1 if isinstance(piece, SpecialToken) else len(encode(piece.text))
             answers[-1:] = [answers[-1] + size] if open_answer else [answers[-1], size]
             ends += [size] if piece.part == "end" else []
             open_answer = True
         else:
-            tokens, open_answer = tokens + len(encode(piece.text)), False
+            size = 1 if isinstance(piece, SpecialToken) else len(encode(piece.text))
+            tokens, open_answer = tokens + size, False
     kept = sum(min(size, limit) for size in answers)
     inner = sum(size > limit for size in answers[:-1]) * max(ends, default=0)
     return Length(tokens + kept + inner, max(answers), sum(size > limit for size in answers))

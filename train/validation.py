@@ -33,6 +33,7 @@ FEWEST_ROWS = 2
 """One to learn from and one to be held out."""
 _SHOWN_FAULTS = 5
 _SHOW_PROGRESS_FROM = 500
+_SHOWN_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,9 @@ def _checked(row: Row, limits: Limits, pictures: dict[Path, str | ImageError]) -
     if isinstance(key, ImageError):
         missing = key.code == "not_found"
         cause = "missing picture" if missing else "unreadable picture"
-        return _fault(row, cause, f"{row.path}: {key}")
+        path = str(row.path)
+        place = path if len(path) <= _SHOWN_PATH else f"...{path[-_SHOWN_PATH:]}"
+        return _fault(row, cause, f"{place}: {key}")
     shown = turns[row.picture_turn]
     turns[row.picture_turn] = Turn(shown.question, shown.answer, (key,))
     conversation = Conversation(tuple(turns))

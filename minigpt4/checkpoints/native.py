@@ -22,7 +22,6 @@ from safetensors.torch import save
 from torch import nn
 
 from minigpt4.checkpoints.fingerprints import check_trained_on
-from minigpt4.checkpoints.fingerprints import fingerprint as fingerprint  # noqa: PLC0414 - for train
 from minigpt4.checkpoints.release import FORMAT_VERSION
 from minigpt4.errors import CheckpointError
 

@@ -147,7 +147,8 @@ class MiniGPT4(nn.Module):
                 new, learned = [0] * self.queries, False
             elif isinstance(piece, SpecialToken):
                 language = self.language
-                new, learned = [language.bos_id if piece.name == "bos" else language.eos_id], False
+                new = [language.bos_id if piece.name == "bos" else language.eos_id]
+                learned = piece.part in ("answer", "end")
             else:
                 new, learned = self.language.encode(piece.text), piece.part in ("answer", "end")
             ids += new

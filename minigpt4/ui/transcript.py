@@ -14,12 +14,14 @@ from minigpt4.ui.views import ShownPicture, ShownTurn
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; }
+html { background: light-dark(#fff, #101518); color: light-dark(#222b30, #eef0f0); }
 body { max-width: 720px; margin: 0 auto; padding: 32px 20px 48px; }
 body { font: 16px/1.6 system-ui, sans-serif; }
 header { border-bottom: 1px solid #8886; margin-bottom: 24px; padding-bottom: 12px; }
 h1 { font-size: 22px; line-height: 1.25; margin: 0 0 4px; }
-h2 { font-size: 13px; margin: 0 0 4px; color: light-dark(#4d5a60, #97a3a7); }
-header p, figcaption { margin: 0; font-size: 14px; color: light-dark(#4d5a60, #97a3a7); }
+h2 { font-size: 13px; margin: 0 0 4px; }
+header p, h2, figcaption { color: light-dark(#4d5a60, #c9d0d2); }
+header p, figcaption { margin: 0; font-size: 14px; }
 section { margin: 0 0 28px; break-inside: avoid; }
 .question { background: light-dark(#d5f2ee, #154e4c); border-radius: 14px; padding: 10px 16px; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }

@@ -82,7 +82,12 @@ def test_the_shell_example_of_the_page_runs(site, red):
     (code,) = examples("sh")
     script = code.replace("http://127.0.0.1:7860/", site.url)
     done = subprocess.run(
-        ["bash", "-euc", script], cwd=red.parent, capture_output=True, text=True, timeout=60
+        ["bash", "-euc", script],
+        cwd=red.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert f'event: complete\ndata: ["{ANSWER}"]' in done.stdout
@@ -172,10 +177,10 @@ def test_a_question_is_text(site, question):
     assert "Please type a question." in call(site, None, question)
 
 
-def test_an_unheard_answer_keeps_nothing(client, site, red):
-    client.predict(handle_file(red), QUESTION, api_name="/chat")
+def test_the_endpoint_describes_itself(site):
     info = httpx.get(f"{site.url}gradio_api/info", trust_env=False).json()
     assert list(info["named_endpoints"]) == ["/chat"]
     assert info["unnamed_endpoints"] == {}
-    names = [each["parameter_name"] for each in info["named_endpoints"]["/chat"]["parameters"]]
-    assert names == ["picture", "question"]
+    chat = info["named_endpoints"]["/chat"]
+    assert [each["parameter_name"] for each in chat["parameters"]] == ["picture", "question"]
+    assert "Answer a question about a picture" in chat["description"]

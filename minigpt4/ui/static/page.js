@@ -35,11 +35,12 @@
   }
 
   // Gradio leaves out the names of pictures and of some controls; give them, and number the pictures.
-  const label = (selector, name) => {
+  const give = (selector, attribute, value) => {
     for (const element of document.querySelectorAll(selector)) {
-      if (element.getAttribute("aria-label") !== name) element.setAttribute("aria-label", name);
+      if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
     }
   };
+  const label = (selector, name) => give(selector, "aria-label", name);
   const tidy = () => {
     const chat = document.getElementById("chat");
     if (!chat) return;
@@ -56,6 +57,11 @@
       box.value = plain(box.value);
       box.dispatchEvent(new Event("input", { bubbles: true }));
     }
+    // Lists without items, and items without a list, to a screen reader.
+    give("#chat .examples", "role", "group");
+    label("#chat .examples", "Examples");
+    give("#composer .thumbnail-wrapper", "role", "group");
+    label("#composer .thumbnail-wrapper", "Attached picture");
     label("#composer textarea", "Your question");
     label('#composer [data-testid="upload-button"]', "Attach a picture");
     label('#composer [data-testid="submit-button"]', "Send");

@@ -1,0 +1,196 @@
+"""The model from Python: what the README's five lines promise, and the errors they can meet."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import minigpt4
+from minigpt4.api import LoadedChat, find_config, load
+from minigpt4.config import ASSETS
+from minigpt4.errors import ConfigError, ImageError, PromptError
+
+EXAMPLES = ASSETS / "examples"
+HARBOUR = EXAMPLES / "harbour.png"
+STREET = EXAMPLES / "street.png"
+QUESTION = "What color is the boat?"
+ANSWER = "The boat is red."
+IMPORT_SECONDS = 0.3
+
+
+@pytest.fixture(scope="module")
+def chat() -> LoadedChat:
+    return load(device="cpu")
+
+
+def test_importing_it_is_free() -> None:
+    """Both the package and `load`; the time is the process's own, whatever else the machine does."""
+    code = (
+        "import time; start = time.process_time(); from minigpt4 import load;"
+        "spent = time.process_time() - start; import sys;"
+        "heavy = {'torch', 'transformers', 'timm', 'numpy', 'PIL', 'gradio'} & sys.modules.keys();"
+        "print(spent, sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    spent, _, heavy = done.stdout.strip().partition(" ")
+    assert heavy == "[]"
+    assert float(spent) < IMPORT_SECONDS
+
+
+def test_the_package_offers_what_it_says() -> None:
+    assert minigpt4.__all__ == ["load"]
+    assert minigpt4.load is load
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = minigpt4.lod  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [str(HARBOUR), HARBOUR, HARBOUR.read_bytes(), Image.open(HARBOUR), [HARBOUR], iter([HARBOUR])],
+    ids=["text", "path", "bytes", "PIL", "list", "iterator"],
+)
+def test_a_picture_may_be_given_in_many_ways(chat: LoadedChat, picture) -> None:
+    assert chat.ask(picture, QUESTION) == ANSWER
+
+
+def test_a_stream_is_the_answer_in_pieces(chat: LoadedChat) -> None:
+    question = "Describe this image in detail."
+    pieces = list(chat.stream(HARBOUR, question))
+    assert len(pieces) > 5
+    assert all(pieces)
+    assert "".join(pieces) == chat.ask(HARBOUR, question)
+
+
+def test_a_conversation_remembers(chat: LoadedChat) -> None:
+    talk = chat.conversation(HARBOUR)
+    assert talk.ask(QUESTION) == ANSWER
+    assert talk.ask("How big is it?") == "The boat is large."
+    assert [turn.question for turn in talk.turns] == [QUESTION, "How big is it?"]
+    assert talk.undo() == "How big is it?"
+    assert len(talk.turns) == 1
+    talk.attach(STREET, str(HARBOUR))
+    assert talk.ask(QUESTION)
+    assert [len(turn.images) for turn in talk.turns] == [1, 2]
+
+
+def test_without_a_picture_it_still_answers(chat: LoadedChat) -> None:
+    assert "picture" in chat.ask([], QUESTION)
+    assert "picture" in chat.conversation().ask(QUESTION)
+
+
+def test_encode_gives_visual_tokens(chat: LoadedChat) -> None:
+    tokens = chat.encode(HARBOUR)
+    assert tokens.ndim == 2
+    assert tokens.device.type == "cpu"
+    assert torch.equal(tokens, chat.encode(HARBOUR.read_bytes()))
+    assert not torch.equal(tokens, chat.encode(STREET))
+
+
+def test_settings_are_of_one_answer(chat: LoadedChat) -> None:
+    question = "Describe this image in detail."
+    drawn = {"temperature": 2.0, "top_p": 1.0, "seed": 3}
+    first, second = (chat.ask(HARBOUR, question, **drawn) for _ in range(2))
+    assert first == second
+    assert chat.ask(HARBOUR, question) != first
+    assert len(chat.ask(HARBOUR, question, max_new_tokens=3)) < 30
+
+
+def test_wrong_settings_are_told_at_once(chat: LoadedChat) -> None:
+    with pytest.raises(ConfigError) as caught:
+        chat.ask(HARBOUR, QUESTION, temprature=0, top_p=7, seed="one")  # type: ignore[call-arg]
+    assert len(caught.value.problems) == 3
+    assert "Did you mean temperature?" in str(caught.value)
+    assert "top_p: 7" in str(caught.value)
+    with pytest.raises(ConfigError, match="temperature"):
+        chat.stream(HARBOUR, QUESTION, temperature=9)  # before the first piece is read
+
+
+@pytest.mark.parametrize(
+    ("picture", "said"),
+    [
+        ("nowhere/photo.png", "nowhere/photo.png: There is no image file"),
+        (b"no picture", "Please use a JPEG"),
+        (b"", "empty"),
+        (7, "int given"),
+        ([HARBOUR, b"no picture"], "Picture 2: "),
+    ],
+)
+def test_a_bad_picture_is_told(chat: LoadedChat, picture, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        chat.ask(picture, QUESTION)
+
+
+def test_a_failed_question_changes_nothing(chat: LoadedChat) -> None:
+    talk = chat.conversation(HARBOUR)
+    with pytest.raises(PromptError, match="type a question"):
+        talk.ask("  ")
+    before = talk.session
+    with pytest.raises(ImageError):
+        talk.attach(STREET, "nowhere.png")
+    assert talk.session is before
+    assert talk.ask(QUESTION) == ANSWER
+
+
+def test_a_closed_stream_changes_nothing_and_frees_the_model(chat: LoadedChat) -> None:
+    talk = chat.conversation(HARBOUR)
+    stream = talk.stream("Describe this image in detail.")
+    next(stream)
+    with pytest.raises(PromptError, match="still streaming"):
+        chat.ask(HARBOUR, QUESTION)
+    stream.close()
+    assert talk.turns == ()
+    assert talk.ask(QUESTION) == ANSWER
+
+
+def test_a_cancelled_answer_is_kept(chat: LoadedChat) -> None:
+    talk, cancel = chat.conversation(HARBOUR), threading.Event()
+    parts = talk.parts("Describe this image in detail.", cancel)
+    next(parts)
+    cancel.set()
+    *_, last = parts
+    assert last.finish == "cancelled"
+    assert talk.turns[0].answer == last.text
+
+
+def test_another_thread_waits_for_its_turn(chat: LoadedChat) -> None:
+    answers: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(chat.ask(HARBOUR, QUESTION)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [ANSWER] * 3
+
+
+def test_a_configuration_is_found_by_name_or_path(tmp_path: Path) -> None:
+    named = find_config("tiny")
+    assert named.is_file()
+    assert find_config(str(named)) == find_config(named) == named
+    assert find_config("minigpt4_vicuna_7b").is_file()
+    with pytest.raises(ConfigError, match=r"Did you mean tiny\?"):
+        find_config("tinny")
+    with pytest.raises(ConfigError, match="no such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_what_is_missing_is_told_before_torch_is_imported() -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"vision: 'gone.safetensors'"):
+        load(overrides=["model.vision=gone.safetensors"])
+    assert time.monotonic() - started < 5
+    with pytest.raises(ConfigError, match="device: 'gpu' given"):
+        load(device="gpu")
