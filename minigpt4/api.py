@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
-from minigpt4.config import Config, check_files, load_config
+from minigpt4.config import Config, GenerationSettings, check_files, load_config
 from minigpt4.errors import ConfigError, ImageError, PromptError
 from minigpt4.settings_file import changed, did_you_mean
 
@@ -248,7 +248,7 @@ class OpenConversation:
             Parts with the whole text so far, tokens and seconds; the last one has `finish`.
         """
         chosen = changed(self._config.generation, settings)
-        return self._answer(self._chat.stream_answer(self.session, question, chosen, cancel))
+        return self._answer(question, chosen, cancel)
 
     def undo(self) -> str:
         """Takes the last turn back; its pictures are attached again.
@@ -262,7 +262,9 @@ class OpenConversation:
         self.session, turn = self.session.rewind(-1)
         return turn.question
 
-    def _answer(self, parts: "Iterable[AnswerPart]") -> "Generator[AnswerPart, None, None]":
+    def _answer(
+        self, question: str, settings: GenerationSettings, cancel: threading.Event | None
+    ) -> "Generator[AnswerPart, None, None]":
         thread = threading.get_ident()
         if thread in self._streaming:
             # The engine lets one answer through at a time: waiting for our own would never end.
@@ -272,7 +274,7 @@ class OpenConversation:
             )
         self._streaming.add(thread)
         try:
-            for part in parts:
+            for part in self._chat.stream_answer(self.session, question, settings, cancel):
                 if part.session is not None:
                     self.session = part.session
                 yield part

@@ -158,9 +158,9 @@ def run(
                 failed += not answered
                 progress.update()
     answered_now = len(work.rows) + len(work.bad) - failed
-    earlier = f", {work.done:,} before" if work.done else ""
-    skipped = f"; {failed:,} bad rows were skipped" if failed else ""
-    say(f"{answered_now:,} rows answered{earlier}{skipped}: {target}")
+    earlier = f", answered before: {work.done:,}" if work.done else ""
+    skipped = f", bad and skipped: {failed:,}" if failed else ""
+    say(f"Rows answered: {answered_now:,}{earlier}{skipped}. The answers are in {target}")
     return not failed
 
 

@@ -153,6 +153,13 @@ def test_a_closed_stream_changes_nothing_and_frees_the_model(chat: LoadedChat) -
     assert talk.ask(QUESTION) == ANSWER
 
 
+def test_streams_are_turns_in_the_order_in_which_they_are_read(chat: LoadedChat) -> None:
+    talk = chat.conversation(HARBOUR)
+    streams = talk.stream(QUESTION), talk.stream("How big is it?")
+    assert ["".join(stream) for stream in streams] == [ANSWER, "The boat is large."]
+    assert len(talk.turns) == 2
+
+
 def test_a_cancelled_answer_is_kept(chat: LoadedChat) -> None:
     talk, cancel = chat.conversation(HARBOUR), threading.Event()
     parts = talk.parts("Describe this image in detail.", cancel)

@@ -54,7 +54,7 @@ def run(source: Path, target: Path, chat: LoadedChat) -> tuple[bool, str]:
 def test_every_row_is_answered(source: Path, target: Path, chat: LoadedChat) -> None:
     whole, said = run(source, target, chat)
     assert whole
-    assert said == f"3 rows answered: {target}"
+    assert said == f"Rows answered: 3. The answers are in {target}"
     told = read(target)
     assert [row["answer"] for row in told] == ANSWERS
     assert [row["line"] for row in told] == [1, 2, 3]
@@ -94,7 +94,7 @@ def test_bad_rows_are_told_and_skipped(tmp_path: Path, target: Path, chat: Loade
             each.startswith(f"{source}, line {line}: ") and reason in each
             for each in said.splitlines()
         ), (line, said)
-    assert "2 rows answered; 7 bad rows were skipped" in said
+    assert "Rows answered: 2, bad and skipped: 7." in said
     assert cli.main(["batch", str(source), str(target)]) == 1  # and it tries them again
 
 
@@ -117,7 +117,7 @@ def test_it_goes_on_where_it_was_interrupted(
         file.write('{"image": "half a li')  # as a crash in the middle of a write leaves it
     whole, said = run(source, target, chat)
     assert whole
-    assert "2 rows answered, 1 before" in said
+    assert "Rows answered: 2, answered before: 1." in said
     assert [row["answer"] for row in read(target)] == ANSWERS
     assert asked[1:] == [QUESTION_2, QUESTION_2, ROWS[2]["question"]]
 
@@ -135,7 +135,7 @@ def test_when_nothing_is_left_no_model_is_loaded(
 
     said: list[str] = []
     assert batch.run(source, target, refuse, said.append)
-    assert said == [f"0 rows answered, 3 before: {target}"]
+    assert said == [f"Rows answered: 0, answered before: 3. The answers are in {target}"]
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def lay_out(config: Config, table: Sequence[Setting]) -> Parts:
         with gr.Column(elem_id="side", scale=3, min_width=0):
             gr.HTML(_about(config), elem_id="about")
             fields, reset = _settings_panel(table)
+            gr.HTML(_program(), elem_id="program")
     # Never seen: it only brings the address of the file to the browser.
     saved = gr.DownloadButton(visible="hidden", elem_id="saved-chat")
     return Parts(chat, composer, status, notice, save, saved, new_chat, theme, fields, reset)
@@ -167,6 +168,24 @@ def _footnote() -> str:
     return (
         "<p>Answers can be wrong. Pictures stay on this server"
         f" and are deleted after about {KEEP_SECONDS // 3600} hours.</p>"
+    )
+
+
+def _program() -> str:
+    code = (
+        "from gradio_client import Client, handle_file\n\n"
+        'client = Client("<span class="address"></span>")\n'
+        "job = client.submit(\n"
+        '    handle_file("picture.png"),\n'
+        '    "What color is the car?",\n'
+        '    api_name="/chat",\n'
+        ")\n"
+        "for answer in job:\n"
+        "    print(answer)"
+    )
+    return (
+        '<details class="program"><summary>Ask from a program</summary>'
+        f'<pre tabindex="0" aria-label="Example in Python"><code>{code}</code></pre></details>'
     )
 
 

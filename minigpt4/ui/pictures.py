@@ -36,7 +36,7 @@ class Picture:
     Attributes:
         image: The checked RGB picture; dropped once it is encoded.
         path: Where our copy lies.
-        copy: The bytes of that copy.
+        copy: The bytes of that copy; empty if there is none, or none any more.
         encoded: Its visual tokens, once the model has seen it.
     """
 
@@ -46,8 +46,11 @@ class Picture:
     encoded: "EncodedImage | None" = None
 
     def keep_file(self) -> Path:
-        """Return the path of the copy, writing it again if a cache sweep has deleted it."""
-        if not self.path.exists():
+        """Return the path of the copy, writing it again if a cache sweep has deleted it.
+
+        What its chat has deleted stays deleted, also if an answer that is still ending asks for it.
+        """
+        if self.copy and not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_bytes(self.copy)
         return self.path
@@ -98,6 +101,8 @@ class PictureFolder:
 
     def clear(self) -> None:
         """Forget all pictures and delete every file of the chat."""
+        for picture in self.pictures.values():
+            picture.copy = b""
         self.pictures.clear()
         shutil.rmtree(self.root / self.name, ignore_errors=True)
         self.name = secrets.token_hex(20)

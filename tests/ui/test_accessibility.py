@@ -95,7 +95,8 @@ def test_nothing_serious(site: Served, axe: str, tmp_path: Path, look: str) -> N
         driver.until(driver.notice, "the notice")
         driver.page.locator("#settings > button").click()
         driver.page.locator("#reset-settings").wait_for()
-        found["notice and settings"] = serious(driver, axe)
+        driver.page.get_by_text("Ask from a program").click()
+        found["notice and side column"] = serious(driver, axe)
         with driver.page.expect_download() as downloads:
             driver.page.get_by_role("button", name="Save chat").click()
         kept = tmp_path / "chat.html"

@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from tests.ui.server import Served, fake_config, plain, served
 pytestmark = pytest.mark.filterwarnings("default")
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+META = {"_type": "gradio.FileData"}
 QUESTION = "What color is the car?"
 ANSWER = f"I see red. You asked: {QUESTION}"
 
@@ -110,6 +112,29 @@ def test_cancel_frees_the_model(client, site, red):
     assert client.predict(handle_file(red), QUESTION, api_name="/chat") == ANSWER
 
 
+def test_a_program_that_is_killed_frees_the_model(site, red):
+    site.chat.word_seconds = 0.05
+    (code,) = examples("python")
+    code = code.replace("http://127.0.0.1:7860", site.url).replace(QUESTION, "a long one")
+    command = [sys.executable, "-u", "-c", code]
+    with subprocess.Popen(command, cwd=red.parent, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert any("word2" in line for line in program.stdout)
+        program.kill()
+    until(lambda: not site.chat.answering, seconds=5)
+
+
+def test_a_listener_that_leaves_frees_the_model(site, red):
+    site.chat.word_seconds = 0.05
+    with httpx.Client(base_url=f"{site.url}gradio_api", timeout=20, trust_env=False) as http:
+        with red.open("rb") as file:
+            (path,) = http.post("upload", files={"files": (red.name, file)}).json()
+        asked = http.post("call/chat", json={"data": [{"path": path, "meta": META}, "a long one"]})
+        with http.stream("GET", f"call/chat/{asked.json()['event_id']}") as events:
+            assert any("word2" in line for line in events.iter_lines())
+    until(lambda: not site.chat.answering, seconds=5)
+
+
 def test_the_queue_has_its_limit_for_programs_too(client, site, red):
     site.chat.gate.clear()
     jobs = [client.submit(handle_file(red), f"question {n}", api_name="/chat") for n in range(3)]
@@ -149,9 +174,6 @@ def call(site: Served, picture: object, question: object = QUESTION) -> str:
         asked = http.post("gradio_api/call/chat", json={"data": [picture, question]})
         assert asked.status_code == 200
         return http.get(f"gradio_api/call/chat/{asked.json()['event_id']}").text
-
-
-META = {"_type": "gradio.FileData"}
 
 
 @pytest.mark.parametrize(

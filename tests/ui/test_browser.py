@@ -267,6 +267,16 @@ def test_a_chat_is_saved_as_one_file_that_needs_nothing_else(driver, context, pi
     assert not file.exists()
 
 
+def test_the_page_tells_programs_how_to_ask(driver, site):
+    driver.page.get_by_text("Ask from a program").click()
+    example = driver.page.locator("#program pre")
+    code = example.inner_text()
+    assert f'Client("{site.url}")' in code
+    compile(code, "example", "exec")
+    driver.page.set_viewport_size({"width": 360, "height": 800})
+    assert driver.overflow() == 0
+
+
 def test_answers_never_become_markup(driver):
     attack = '<img src="http://example.org/x.png" onerror="alert(1)"> **bold** $x$ &lt;b&gt;'
     driver.ask(attack)

@@ -279,6 +279,17 @@ def test_a_closed_tab_stops_its_answer_and_is_forgotten(desk):
     asyncio.run(talk())
 
 
+def test_an_answer_that_outlives_its_chat_brings_no_file_back(desk):
+    async def talk() -> None:
+        desk.chat.word_seconds = 0.02
+        async for view in desk.page.ask("a", "a long one", [desk.upload("red")], ()):
+            if view.turns and view.turns[-1].answer:
+                desk.page.close("a")
+        assert not [path for path in desk.uploads.iterdir() if path.is_dir()]
+
+    asyncio.run(talk())
+
+
 def test_a_chat_that_was_let_go_is_told(desk):
     async def talk() -> View:
         await desk.ask("a", "one", desk.upload("red"))

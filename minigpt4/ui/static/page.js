@@ -44,6 +44,9 @@
   const tidy = () => {
     const chat = document.getElementById("chat");
     if (!chat) return;
+    // This page's own address, in the example for programs.
+    const address = document.querySelector("#program .address");
+    if (address && !address.textContent) address.textContent = location.origin + location.pathname;
     const pictures = [...chat.querySelectorAll(".user-row .image-container img")];
     pictures.forEach((picture, place) => {
       const name = `Picture ${place + 1}`;
