@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from minigpt4.chat import Chat
 from minigpt4.checkpoints.configured import (
@@ -151,6 +152,7 @@ def build_frozen_parts(
     load_part(vision_file, vision, "vision", preset=preset.name)
     qformer = QFormer(preset.qformer, preset.vision.width)
     load_part(qformer_file, qformer, "qformer", preset=preset.name)
+    disable_progress_bar()  # type: ignore[no-untyped-call] # over before it is seen
     language = load_language_model(language_folder, dtype)
     return MiniGPT4(preset, vision.to(dtype), qformer.to(dtype), language)
 

@@ -76,8 +76,6 @@ def train_projection(options: argparse.Namespace) -> None:
         checked_data(asked or _stored_settings(options))
         return
 
-    from transformers.utils.logging import disable_progress_bar
-
     from train.held_out import HeldOut, write_samples
     from train.loop import Run, new_accelerator, train
     from train.own_data import keep_pictures, record_of
@@ -93,7 +91,6 @@ def train_projection(options: argparse.Namespace) -> None:
     )
     from train.validation import fault_records
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]
     settings = asked or _stored_settings(options)
     folder = RunFolder(_output(options))
     own = checked_data(settings) if settings.own_data.path else None
