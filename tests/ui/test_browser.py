@@ -203,9 +203,16 @@ def test_examples_paste_and_settings(driver, site, pictures):
     assert driver.pictures() == 1
 
     driver.page.locator("#settings > button").click()
-    driver.page.locator('#setting-max-new-tokens input[type="number"]').fill("12")
-    driver.page.locator('#setting-max-new-tokens input[type="number"]').press("Tab")
-    driver.page.locator("#setting-seed :is(input, textarea)").fill("7")
+    number = driver.page.locator('#setting-max-new-tokens input[type="number"]')
+    slider = driver.page.locator('#setting-max-new-tokens input[type="range"]')
+    slider.wait_for()  # the card opens by and by, and Gradio fills its fields as they appear
+    number.fill("12")
+    number.press("Tab")
+    driver.until(lambda: slider.input_value() == "12", "the slider to follow the number")
+    seed = driver.page.locator("#setting-seed :is(input, textarea)")
+    seed.fill("7")
+    seed.press("Tab")
+    driver.page.wait_for_timeout(300)  # Gradio takes typed values over after a pause
     driver.ask("a long one")
     driver.wait_answer("word0")
     driver.wait_done()
