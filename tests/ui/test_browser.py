@@ -205,10 +205,15 @@ def test_examples_paste_and_settings(driver, site, pictures):
     driver.page.locator("#settings > button").click()
     number = driver.page.locator('#setting-max-new-tokens input[type="number"]')
     slider = driver.page.locator('#setting-max-new-tokens input[type="range"]')
-    slider.wait_for()  # the card opens by and by, and Gradio fills its fields as they appear
-    number.fill("12")
-    number.press("Tab")
-    driver.until(lambda: slider.input_value() == "12", "the slider to follow the number")
+
+    def set_length() -> bool:
+        number.fill("12")
+        number.press("Tab")
+        driver.page.wait_for_timeout(100)
+        return slider.input_value() == "12" and number.input_value() == "12"
+
+    # Gradio fills the fields of a card as they appear, over what a test's quick hand has typed.
+    driver.until(set_length, "the slider to follow the number")
     seed = driver.page.locator("#setting-seed :is(input, textarea)")
     seed.fill("7")
     seed.press("Tab")
