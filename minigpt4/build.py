@@ -23,7 +23,7 @@ from minigpt4.engines.generate import GenerateEngine
 from minigpt4.errors import ConfigError
 from minigpt4.models.language import check_quantization, load_language_model
 from minigpt4.models.minigpt4 import MiniGPT4
-from minigpt4.models.presets import PRESETS, Preset
+from minigpt4.models.presets import Preset, preset_named
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from minigpt4.prompt_formats import PROMPT_FORMATS
@@ -155,17 +155,6 @@ def build_frozen_parts(
     disable_progress_bar()  # type: ignore[no-untyped-call] # over before it is seen
     language = load_language_model(language_folder, dtype)
     return MiniGPT4(preset, vision.to(dtype), qformer.to(dtype), language)
-
-
-def preset_named(name: str) -> Preset:
-    """The preset of a name.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    if name not in PRESETS:
-        raise ConfigError([f"model.preset: {name!r} given; it is one of {', '.join(PRESETS)}."])
-    return PRESETS[name]
 
 
 def choose_device(name: str) -> torch.device:

@@ -27,7 +27,7 @@ from minigpt4.checkpoints.memory import available_memory, check_fits, in_gib
 from minigpt4.checkpoints.plan import Plan
 from minigpt4.config import Config, load_config, locate
 from minigpt4.errors import CheckpointError, ConfigError, MiniGPT4Error
-from minigpt4.models.presets import PRESETS, Preset
+from minigpt4.models.presets import Preset, preset_named
 from minigpt4.references import Reference, published_at
 
 State = Literal["ok", "warning", "wrong"]
@@ -91,7 +91,7 @@ def examine(path: Path | str, overrides: Sequence[str] = ()) -> Report:
     """
     try:
         config = load_config(path, overrides)
-        preset = _preset(config)
+        preset = preset_named(config.model.preset)
         references = references_of(config, preset)
     except MiniGPT4Error as error:
         return Report((Finding("wrong", "configuration", str(error)),))
@@ -108,13 +108,6 @@ def examine(path: Path | str, overrides: Sequence[str] = ()) -> Report:
     findings += _examples(config)
     findings += _machine(config, gpus)
     return Report(tuple(findings))
-
-
-def _preset(config: Config) -> Preset:
-    name = config.model.preset
-    if name not in PRESETS:
-        raise ConfigError([f"model.preset: {name!r} given; it is one of {', '.join(PRESETS)}."])
-    return PRESETS[name]
 
 
 def _parts(

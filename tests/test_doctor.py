@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,22 +17,12 @@ from minigpt4 import cli, doctor
 from minigpt4.checkpoints.fingerprints import fingerprint
 from minigpt4.checkpoints.native import ProjectionRecord, save_part, save_projection
 from minigpt4.doctor import Gpu, examine
+from minigpt4.models import presets
 from minigpt4.models.minigpt4 import MiniGPT4
+from tests.checkpoints.parts import MODEL, RELEASE
 from tests.conftest import SMALLER
 
 ROOT = Path(__file__).parents[1]
-RELEASE = ROOT / "tests" / "golden" / "release"
-MODEL: dict[str, Any] = {
-    "preset": "eva_vit_g",
-    "prompt_format": "vicuna_v0",
-    "vision": str(RELEASE / "eva_vit.pth"),
-    "qformer": str(RELEASE / "blip2_pretrained.pth"),
-    "language_model": str(RELEASE / "llama"),
-    "projection": str(RELEASE / "pretrained_minigpt4.pth"),
-    "image_size": 56,
-    "vision_heads": 4,
-    "qformer_heads": 4,
-}
 SECONDS = 3.0
 
 
@@ -94,7 +83,7 @@ def own_config(
     tiny_model: MiniGPT4, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """A model of our own files, as training writes them."""
-    monkeypatch.setattr(doctor, "PRESETS", {"smaller": SMALLER})
+    monkeypatch.setattr(presets, "PRESETS", {"smaller": SMALLER})
     language = tmp_path / "language"
     shutil.copytree(tokenizer_folder, language)
     tiny_model.language.model.save_pretrained(language)

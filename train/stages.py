@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minigpt4.build import build_frozen_parts, preset_named
+from minigpt4.build import build_frozen_parts
 from minigpt4.checkpoints.fingerprints import fingerprint
 from minigpt4.checkpoints.native import ProjectionRecord, load_projection
 from minigpt4.config import locate
 from minigpt4.models.minigpt4 import MiniGPT4
+from minigpt4.models.presets import preset_named
 from minigpt4.prompt_formats import CAPTION, PROMPT_FORMATS, PromptFormat
 from train.answer_limit import RELEASED_LIMITS
 from train.errors import TrainingError

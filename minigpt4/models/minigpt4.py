@@ -138,22 +138,7 @@ class MiniGPT4(nn.Module):
         Slots come from the prompt's structure, never from its text: no text a person types can
         become one.
         """
-        ids: list[int] = []
-        labels: list[int] = []
-        slots: list[tuple[int, str]] = []
-        for piece in prompt.pieces:
-            if isinstance(piece, ImageSlot):
-                slots.append((len(ids), piece.key))
-                new, learned = [0] * self.queries, False
-            elif isinstance(piece, SpecialToken):
-                language = self.language
-                new = [language.bos_id if piece.name == "bos" else language.eos_id]
-                learned = piece.part in ("answer", "end")
-            else:
-                new, learned = self.language.encode(piece.text), piece.part in ("answer", "end")
-            ids += new
-            labels += new if learned else [IGNORED] * len(new)
-        return PromptTokens(tuple(ids), tuple(labels), tuple(slots))
+        return tokenize_prompt(prompt, self.language, self.queries)
 
     @torch.no_grad()
     def embed_prompt(
@@ -200,6 +185,31 @@ class MiniGPT4(nn.Module):
         learned = targets != IGNORED
         logits = self.language.model.lm_head(hidden[:, :-1][learned])
         return nn.functional.cross_entropy(logits.float(), targets[learned])
+
+
+def tokenize_prompt(prompt: Prompt, language: LanguageModel, queries: int) -> PromptTokens:
+    """See `MiniGPT4.tokenize`; needs the language model only.
+
+    Args:
+        prompt: Text, special tokens and image slots.
+        language: Encodes the text.
+        queries: Positions of an image slot.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    slots: list[tuple[int, str]] = []
+    for piece in prompt.pieces:
+        if isinstance(piece, ImageSlot):
+            slots.append((len(ids), piece.key))
+            new, learned = [0] * queries, False
+        elif isinstance(piece, SpecialToken):
+            new = [language.bos_id if piece.name == "bos" else language.eos_id]
+            learned = piece.part in ("answer", "end")
+        else:
+            new, learned = language.encode(piece.text), piece.part in ("answer", "end")
+        ids += new
+        labels += new if learned else [IGNORED] * len(new)
+    return PromptTokens(tuple(ids), tuple(labels), tuple(slots))
 
 
 def place_visual_tokens(

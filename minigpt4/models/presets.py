@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from minigpt4.errors import ConfigError
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -123,3 +125,14 @@ EVA_VIT_G = Preset(
 EVA_VIT_G_PATCHES = replace(EVA_VIT_G, name="eva_vit_g_patches", joined_patches=4)
 
 PRESETS = {preset.name: preset for preset in (TINY, EVA_VIT_G, EVA_VIT_G_PATCHES)}
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError([f"model.preset: {name!r} given; it is one of {', '.join(PRESETS)}."])
+    return PRESETS[name]

@@ -118,6 +118,7 @@ def setting_table(defaults: GenerationSettings) -> tuple[Setting, ...]:
 def choose_settings(table: Sequence[Setting], values: Sequence[object]) -> GenerationSettings:
     """Make settings of the values that the page sent, in the order of the table."""
     sent = [*values, *([None] * (len(table) - len(values)))]
+    # A client may send more values than there are settings; what is too many counts for nothing.
     chosen: dict[str, Any] = {
         setting.name: setting.check(value) for setting, value in zip(table, sent, strict=False)
     }

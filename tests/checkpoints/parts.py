@@ -13,6 +13,18 @@ from minigpt4.checkpoints.sizes import Heads
 from minigpt4.models.presets import EVA_VIT_G
 
 RELEASE = Path(__file__).parents[1] / "golden" / "release"
+MODEL: dict[str, Any] = {
+    "preset": "eva_vit_g",
+    "prompt_format": "vicuna_v0",
+    "vision": str(RELEASE / "eva_vit.pth"),
+    "qformer": str(RELEASE / "blip2_pretrained.pth"),
+    "language_model": str(RELEASE / "llama"),
+    "projection": str(RELEASE / "pretrained_minigpt4.pth"),
+    "image_size": 56,
+    "vision_heads": 4,
+    "qformer_heads": 4,
+}
+"""The golden model in the release's own files, as a configuration names it."""
 HEADS = Heads(4, 4)
 MOST_LINES = 10
 

@@ -19,20 +19,9 @@ from minigpt4.config import Config, load_config
 from minigpt4.errors import CheckpointError, ConfigError
 from minigpt4.models.patches import JoinedPatches
 from minigpt4.models.presets import EVA_VIT_G, EVA_VIT_G_PATCHES, VisionConfig
-from tests.checkpoints.parts import RELEASE, plan
+from tests.checkpoints.parts import MODEL, RELEASE, plan
 from tests.checkpoints.test_layouts import SOURCES
 
-MODEL: dict[str, Any] = {
-    "preset": "eva_vit_g",
-    "prompt_format": "vicuna_v0",
-    "vision": str(RELEASE / "eva_vit.pth"),
-    "qformer": str(RELEASE / "blip2_pretrained.pth"),
-    "language_model": str(RELEASE / "llama"),
-    "projection": str(RELEASE / "pretrained_minigpt4.pth"),
-    "image_size": 56,
-    "vision_heads": 4,
-    "qformer_heads": 4,
-}
 TOP = ("precision", "quantize", "spread", "generation")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from train.settings import parts_overrides
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -28,9 +30,7 @@ def data(tmp_path: Path) -> Path:
 def parts(parts_folder: Path) -> list[str]:
     """What trains on the fixture's random parts, in few steps."""
     return [
-        f"model.vision={parts_folder / 'vision.safetensors'}",
-        f"model.qformer={parts_folder / 'qformer.safetensors'}",
-        f"model.language_model={parts_folder / 'language'}",
+        *parts_overrides(parts_folder),
         "start=",
         "schedule.warmup_steps=1",
         "check_every=100",

@@ -11,7 +11,7 @@ from PIL import Image
 from minigpt4.checkpoints.native import load_projection
 from train.run import main
 from train.run_folder import read_lines
-from train.settings import ROOT
+from train.settings import ROOT, parts_overrides
 
 HEAVY = {"torch", "transformers", "timm", "accelerate", "matplotlib", "PIL", "numpy", "yaml"}
 
@@ -20,9 +20,7 @@ HEAVY = {"torch", "transformers", "timm", "accelerate", "matplotlib", "PIL", "nu
 def parts(parts_folder: Path) -> list[str]:
     """What `--set` needs to train on the fixture's random parts, in three steps."""
     return [
-        f"model.vision={parts_folder / 'vision.safetensors'}",
-        f"model.qformer={parts_folder / 'qformer.safetensors'}",
-        f"model.language_model={parts_folder / 'language'}",
+        *parts_overrides(parts_folder),
         "schedule.steps=3",
         "schedule.warmup_steps=1",
         "batch_size=2",

@@ -13,14 +13,18 @@ from torch import nn
 
 from minigpt4.conversation import Prompt, render
 from minigpt4.models.language import LanguageModel
-from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens
 from minigpt4.models.presets import TINY as TINY_PRESET
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from minigpt4.prompt_formats import TINY
 from train.cartoon.describe import ask_to_describe, dialogue
 from train.cartoon.scene import Scene, make_scene
-from train.tiny.language import LanguageBatch, LanguageBatches, LanguageSettings, conversation_of
+from train.tiny.language import (
+    LanguageBatches,
+    LanguageSettings,
+    answer_loss,
+    conversation_of,
+)
 from train.tiny.steps import Report, StepSettings, train_steps
 from train.tiny.vision import AttributeHeads, attribute_loss, pixel_values, truth
 
@@ -84,7 +88,7 @@ def train_bridge(
         with torch.no_grad():
             features = vision(pixel_values(scenes, TINY_PRESET))
         queries = bridge.qformer(features)
-        answers = _answer_loss(language, bridge, queries, batch)
+        answers = answer_loss(language, batch, bridge.projection(queries))
         named = attribute_loss(bridge.heads(queries), truth(scenes))
         return answers + settings.heads_weight * named
 
@@ -101,20 +105,3 @@ def _prompt(scene: Scene) -> Prompt:
     if rng.random() < 0.3:
         return render(conversation_of([ask_to_describe(scene, rng)]), TINY)
     return render(conversation_of(dialogue(scene, rng, 5)), TINY)
-
-
-def _answer_loss(
-    language: LanguageModel, bridge: Bridge, queries: torch.Tensor, batch: LanguageBatch
-) -> torch.Tensor:
-    embeds = place_visual_tokens(
-        language.embed(batch.ids), bridge.projection(queries), batch.slot_rows, batch.slot_starts
-    )
-    hidden = language.model.model(
-        inputs_embeds=embeds, attention_mask=batch.mask, use_cache=False
-    ).last_hidden_state
-    learned = batch.labels[:, 1:] != IGNORED
-    logits = language.model.lm_head(hidden[:, :-1][learned])
-    wanted = batch.labels[:, 1:][learned]
-    each = nn.functional.cross_entropy(logits, wanted, reduction="none")
-    weights = batch.weights[:, 1:][learned]
-    return (each * weights).sum() / weights.sum()

@@ -87,7 +87,6 @@ def answer_all(
         pictures: For every prompt the visual tokens `(Q, D)`.
         most: The longest answer, in tokens.
     """
-    answers: list[str] = []
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].text))
     found: dict[int, str] = {}
     for first in range(0, len(order), _BATCH):
@@ -99,8 +98,7 @@ def answer_all(
             for index in chosen
         ]
         found.update(zip(chosen, _generate(model, embeds, most), strict=True))
-    answers += [found[index] for index in range(len(prompts))]
-    return answers
+    return [found[index] for index in range(len(prompts))]
 
 
 def _generate(model: MiniGPT4, embeds: Sequence[torch.Tensor], most: int) -> list[str]:

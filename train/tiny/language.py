@@ -14,9 +14,9 @@ from sentencepiece import SentencePieceProcessor
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
-from minigpt4.conversation import Conversation, ImageSlot, Prompt, SpecialToken, Turn, render
+from minigpt4.conversation import Conversation, Prompt, Turn, render
 from minigpt4.models.language import LanguageModel
-from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens
+from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens, tokenize_prompt
 from minigpt4.prompt_formats import CAPTION, TINY
 from train.cartoon.describe import (
     ATTRIBUTE_WORDS,
@@ -121,7 +121,6 @@ class LanguageBatches:
             token for word in ATTRIBUTE_WORDS if len(token_ids := language.encode(word)) == 1
             for token in token_ids
         }  # fmt: skip
-        self._encoded: dict[str, list[int]] = {}
 
     def training(self, step: int) -> LanguageBatch:
         """The batch of a step; the same step always gives the same batch."""
@@ -137,19 +136,19 @@ class LanguageBatches:
 
     def batch(self, samples: Sequence[tuple[Scene, Prompt]]) -> LanguageBatch:
         """Tokenises prompts and pads them to one length."""
-        rows = [self._tokens(prompt) for _, prompt in samples]
-        length = max(len(ids) for ids, _, _ in rows)
+        rows = [tokenize_prompt(prompt, self._language, QUERIES) for _, prompt in samples]
+        length = max(len(row.ids) for row in rows)
         shape = (len(rows), length)
         ids = torch.zeros(shape, dtype=torch.long)
         labels = torch.full(shape, IGNORED)
         mask = torch.zeros(shape, dtype=torch.long)
         slots = []
-        for row, (row_ids, row_labels, start) in enumerate(rows):
-            ids[row, : len(row_ids)] = torch.tensor(row_ids)
-            labels[row, : len(row_ids)] = torch.tensor(row_labels)
-            mask[row, : len(row_ids)] = 1
-            if start is not None:
-                slots.append((row, start))
+        for row, tokens in enumerate(rows):
+            end = len(tokens.ids)
+            ids[row, :end] = torch.tensor(tokens.ids)
+            labels[row, :end] = torch.tensor(tokens.labels)
+            mask[row, :end] = 1
+            slots += [(row, start) for start, _ in tokens.slots]
         heavy = torch.isin(labels, torch.tensor(sorted(self._heavy)))
         return LanguageBatch(
             ids=ids,
@@ -161,37 +160,41 @@ class LanguageBatches:
             words=self._slots.ids([samples[row][0] for row, _ in slots]),
         )
 
-    def answer_logits(
+    def fused_slots(
         self, batch: LanguageBatch, noise: float, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits `(N, V)` at the N labelled positions and a mask `(B, T - 1)` of where they are."""
-        language = self._language
-        embeds = language.embed(batch.ids)
-        slots = self._slots.embed(batch.words, noise, generator)
-        embeds = place_visual_tokens(embeds, slots, batch.slot_rows, batch.slot_starts)
-        hidden = language.model.model(
-            inputs_embeds=embeds, attention_mask=batch.mask, use_cache=False
-        ).last_hidden_state
-        learned = batch.labels[:, 1:] != IGNORED
-        return language.model.lm_head(hidden[:, :-1][learned]), learned
+    ) -> torch.Tensor:
+        """What a perfect eye would put into a batch's slots, `(P, Q, D)`; see `FusedSlots`."""
+        return self._slots.embed(batch.words, noise, generator)
 
-    def _tokens(self, prompt: Prompt) -> tuple[list[int], list[int], int | None]:
-        ids: list[int] = []
-        labels: list[int] = []
-        start = None
-        for piece in prompt.pieces:
-            if isinstance(piece, ImageSlot):
-                start = len(ids)
-                new, learned = [0] * QUERIES, False
-            elif isinstance(piece, SpecialToken):
-                new, learned = [self._language.bos_id], False
-            else:
-                if piece.text not in self._encoded:
-                    self._encoded[piece.text] = self._language.encode(piece.text)
-                new, learned = self._encoded[piece.text], piece.part in ("answer", "end")
-            ids += new
-            labels += new if learned else [IGNORED] * len(new)
-        return ids, labels, start
+
+def answer_logits(
+    language: LanguageModel, batch: LanguageBatch, slots: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a language model expects where a batch is labelled.
+
+    Args:
+        language: The language model.
+        batch: N labelled positions.
+        slots: `(P, Q, D)`, what stands in the batch's slots.
+
+    Returns:
+        Logits `(N, V)` and a mask `(B, T - 1)` of where they are.
+    """
+    embeds = language.embed(batch.ids)
+    embeds = place_visual_tokens(embeds, slots, batch.slot_rows, batch.slot_starts)
+    hidden = language.model.model(
+        inputs_embeds=embeds, attention_mask=batch.mask, use_cache=False
+    ).last_hidden_state
+    learned = batch.labels[:, 1:] != IGNORED
+    return language.model.lm_head(hidden[:, :-1][learned]), learned
+
+
+def answer_loss(language: LanguageModel, batch: LanguageBatch, slots: torch.Tensor) -> torch.Tensor:
+    """Cross entropy over the labelled positions, each by its weight; see `answer_logits`."""
+    logits, learned = answer_logits(language, batch, slots)
+    each = nn.functional.cross_entropy(logits, batch.labels[:, 1:][learned], reduction="none")
+    weights = batch.weights[:, 1:][learned]
+    return (each * weights).sum() / weights.sum()
 
 
 def conversation_of(exchanges: Sequence[Exchange], key: str = "scene") -> Conversation:
@@ -252,7 +255,8 @@ def gate(language: LanguageModel, settings: LanguageSettings, number: int) -> di
             if exchange is not None:
                 samples.append((scene, render(conversation_of([exchange]), TINY)))
         batch = batches.batch(samples)
-        logits, learned = batches.answer_logits(batch, 0.0, generator)
+        slots = batches.fused_slots(batch, 0.0, generator)
+        logits, learned = answer_logits(language, batch, slots)
         right = torch.ones_like(learned)
         right[learned] = logits.argmax(dim=-1) == batch.labels[:, 1:][learned]
         scores[question_type] = right.all(dim=1).float().mean().item()
@@ -281,10 +285,8 @@ def train_language(
     def loss(step: int) -> torch.Tensor:
         batch = batches.training(step)
         generator.manual_seed(step)  # a resumed run draws the same noise
-        logits, learned = batches.answer_logits(batch, settings.noise, generator)
-        each = nn.functional.cross_entropy(logits, batch.labels[:, 1:][learned], reduction="none")
-        weights = batch.weights[:, 1:][learned]
-        return (each * weights).sum() / weights.sum()
+        slots = batches.fused_slots(batch, settings.noise, generator)
+        return answer_loss(language, batch, slots)
 
     def check(step: int) -> None:
         language.eval()
