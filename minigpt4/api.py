@@ -4,17 +4,21 @@ Importing this module is cheap; PyTorch is imported when a model is loaded.
 """
 
 import logging
+import tempfile
 import threading
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, TypeAlias, TypedDict, Unpack
 
+from minigpt4.checkpoints.saved import fetch_saved, is_saved_reference, saved_config
 from minigpt4.config import Config, GenerationSettings, check_files, load_config
 from minigpt4.errors import ConfigError, ImageError, PromptError
+from minigpt4.references import local_path, parse_reference
 from minigpt4.settings_file import changed, did_you_mean
 
 if TYPE_CHECKING:
     import torch
+    from huggingface_hub import CommitInfo
     from PIL import Image
 
     from minigpt4.chat import AnswerPart, Chat, Session
@@ -50,7 +54,8 @@ def load(
     """Loads a model to talk with.
 
     Args:
-        config: The path of a YAML file, or the name of one in eval_configs.
+        config: The path of a YAML file, the name of one in eval_configs, the folder of a saved
+            model, or one on the Hugging Face hub as ``owner/name@commit``.
         overrides: Settings that win over the file's, each as ``generation.temperature=0.5``.
         device: auto, cpu, cuda, cuda:1 or mps; None takes the file's.
 
@@ -67,15 +72,20 @@ def load(
 
 
 def find_config(config: str | Path) -> Path:
-    """The file of a configuration that is given by its path or its name.
+    """The file of a configuration that is given by its path, its name, or its saved model.
 
     Raises:
         ConfigError: If it is the name of none. A path is not looked up.
+        CheckpointError: If a model of the hub cannot be fetched.
     """
-    path = Path(config).expanduser()
+    path = local_path(config)
+    named = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
+    if path.is_dir() and config not in named:
+        return saved_config(path)
+    if isinstance(config, str) and is_saved_reference(config):
+        return fetch_saved(parse_reference(config))
     if isinstance(config, Path) or path.suffix or len(path.parts) > 1 or path.is_file():
         return path
-    named = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
     if config not in named:
         hint = did_you_mean(config, named)
         raise ConfigError([f"config: {config!r} is no file and no known name. {hint}"])
@@ -98,7 +108,7 @@ def open_picture(picture: Picture, name: str = "") -> "Image.Image":
 
     if isinstance(picture, str | Path):
         name = str(picture)
-        picture = Path(picture).expanduser()
+        picture = local_path(picture)
     elif not isinstance(picture, bytes | Image.Image):
         kind = type(picture).__name__
         message = f"A picture is a path, the bytes of a file or a PIL image; {kind} given."
@@ -113,7 +123,9 @@ def open_picture(picture: Picture, name: str = "") -> "Image.Image":
 class LoadedChat:
     """A loaded model that answers questions about pictures.
 
-    One model answers one question at a time; another thread's question waits for its turn.
+    Any number of threads may use it, and one thread may read several streams at a time: the engine
+    writes `engine.max_answers` of them together, and the others wait for their turn. As a context
+    manager, it is closed at the end.
 
     Attributes:
         config: The configuration it was loaded from, with all overrides.
@@ -122,7 +134,19 @@ class LoadedChat:
     def __init__(self, chat: "Chat", config: Config) -> None:
         self.config = config
         self._chat = chat
-        self._streaming: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends answers that are being written, and frees what is kept of pictures and chats.
+
+        The weights go when nothing refers to this object any more.
+        """
+        self._chat.close()
 
     def ask(
         self,
@@ -141,6 +165,7 @@ class LoadedChat:
             ConfigError: If a setting is unknown or out of its range.
             ImageError: If a picture cannot be used.
             PromptError: If the question is empty or too long, or there are too many pictures.
+            BusyError: If more questions wait than `limits.queue_size`.
             EngineError: If the model fails.
         """
         return self._conversation(pictures).ask(question, **settings)
@@ -177,8 +202,70 @@ class LoadedChat:
         """
         return self._chat.encode_image(open_picture(picture)).visual_tokens
 
+    def save_pretrained(
+        self, folder: str | Path, *, licence: str | None = None, scores: str | Path | None = None
+    ) -> None:
+        """Writes the model into a folder, which `load` takes for a configuration.
+
+        The files are saved as they are, in their own precision: loading them gives this model
+        again. Other projections than the model's own are left out.
+
+        Args:
+            folder: A new one, an empty one, or a saved model to replace.
+            licence: The hub's name of the model's licence, for the model card.
+            scores: A JSON file of scores, for the model card.
+
+        Raises:
+            CheckpointError: If the folder holds something else or cannot be written.
+        """
+        from minigpt4.checkpoints.pretrained import save_model  # noqa: PLC0415
+
+        scores = None if scores is None else Path(scores)
+        save_model(self.config, local_path(folder), licence=licence, scores=scores)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        commit_message: str = "Upload a MiniGPT-4 model",
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        licence: str | None = None,
+        scores: str | Path | None = None,
+    ) -> "CommitInfo":
+        """Publishes on the Hugging Face hub what `save_pretrained` writes, in one commit.
+
+        Args:
+            repo_id: Owner and name; made if there is none yet.
+            private: Whether a new repository is for its owner only.
+            commit_message: What the history says.
+            token: Of an account that may write there; None takes the one huggingface_hub knows.
+            revision: Branch; None is main.
+            create_pr: Whether to open a pull request instead.
+            licence: The hub's name of the model's licence, for the model card.
+            scores: A JSON file of scores, for the model card.
+
+        Returns:
+            The commit; ``load(f"{repo_id}@{commit.oid}")`` loads what was published.
+        """
+        from minigpt4.checkpoints.pretrained import push_folder  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="minigpt4-push-") as folder:
+            self.save_pretrained(folder, licence=licence, scores=scores)
+            return push_folder(
+                Path(folder),
+                repo_id,
+                private=private,
+                commit_message=commit_message,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
     def _conversation(self, pictures: Pictures) -> "OpenConversation":
-        opened = OpenConversation(self._chat, self.config, self._streaming)
+        opened = OpenConversation(self._chat, self.config)
         opened.attach(*_each(pictures))
         return opened
 
@@ -187,17 +274,18 @@ class OpenConversation:
     """A conversation with a loaded model; `LoadedChat.conversation` opens one.
 
     It remembers its questions, answers and pictures. A question that fails, or whose stream is
-    closed before its end, leaves it as it was.
+    closed before its end, leaves it as it was. It is of one thread at a time, and each of its
+    answers is read to its end before the next question.
 
     Attributes:
         session: All of it as one value: assigning an older one goes back to it.
     """
 
-    def __init__(self, chat: "Chat", config: Config, streaming: set[int]) -> None:
+    def __init__(self, chat: "Chat", config: Config) -> None:
         self.session: Session = chat.new_session()
         self._chat = chat
         self._config = config
-        self._streaming = streaming
+        self._answering = threading.Lock()
 
     @property
     def turns(self) -> "tuple[Turn, ...]":
@@ -217,8 +305,8 @@ class OpenConversation:
             for number, picture in enumerate(pictures, start=1)
         ]
         session = self.session
-        for image in opened:
-            session = session.attach(self._chat.encode_image(image))
+        for encoded in self._chat.encode_images(opened):
+            session = session.attach(encoded)
         self.session = session
 
     def ask(self, question: str, **settings: Unpack[AnswerSettings]) -> str:
@@ -245,7 +333,8 @@ class OpenConversation:
             settings: Of this answer.
 
         Returns:
-            Parts with the whole text so far, tokens and seconds; the last one has `finish`.
+            Parts with the whole text so far, tokens and seconds; the last one has `finish`. While
+            the question waits for its turn, parts without text tell how many come `ahead`.
         """
         chosen = changed(self._config.generation, settings)
         return self._answer(question, chosen, cancel)
@@ -265,21 +354,19 @@ class OpenConversation:
     def _answer(
         self, question: str, settings: GenerationSettings, cancel: threading.Event | None
     ) -> "Generator[AnswerPart, None, None]":
-        thread = threading.get_ident()
-        if thread in self._streaming:
-            # The engine lets one answer through at a time: waiting for our own would never end.
+        if not self._answering.acquire(blocking=False):
+            # The next question follows this answer: what it was must be known.
             raise PromptError(
-                "An answer is still streaming. Read it to its end, or close() it, before the next"
-                " question."
+                "An answer of this conversation is still streaming. Read it to its end, or close()"
+                " it, before the next question; another conversation can go on meanwhile."
             )
-        self._streaming.add(thread)
         try:
             for part in self._chat.stream_answer(self.session, question, settings, cancel):
                 if part.session is not None:
                     self.session = part.session
                 yield part
         finally:
-            self._streaming.discard(thread)
+            self._answering.release()
 
 
 def _pieces(parts: "Iterable[AnswerPart]") -> Generator[str, None, None]:

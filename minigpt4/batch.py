@@ -1,4 +1,4 @@
-"""Many questions at once: rows of a JSONL file in, rows with answers out.
+"""Many questions at once: rows of a JSONL file, or a folder of pictures, in; answers out.
 
 A row of the input is one question, and one picture or several:
 
@@ -9,127 +9,173 @@ Its row of the output has all of that, the number of its line, and the answer:
     {"image": ..., "question": ..., "id": 17, "line": 1, "answer": "The boat is red.", "tokens": 6,
      "seconds": 0.02, "finish": "stop"}
 
-Every answer is written when it is there, so a run that was interrupted goes on where it ended. Rows
-that cannot be answered are told and left out; the next run tries them again.
+With a folder, every picture in it gets the same question; `image` is its path in the folder, and no
+line is told.
+
+Many rows are answered at a time, and each answer is written when it is there: in the order in which
+they end, not in that of the input. So nothing waits for a long answer, and a run that was
+interrupted, however hard, has lost only what was being written and goes on from there. Rows that
+cannot be answered are told and left out; the next run tries them again.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from minigpt4.api import LoadedChat
-from minigpt4.errors import ConfigError, EngineError, ImageError, PromptError
+from minigpt4.batch_rows import Row, Shard, Work, plan, told
+from minigpt4.config import Config
+from minigpt4.errors import BusyError, ConfigError, EngineError, ImageError, PromptError
 
-ADDED = ("line", "answer", "tokens", "seconds", "finish")
-"""What a row of the output has besides its row of the input."""
+if TYPE_CHECKING:
+    from minigpt4.chat import AnswerPart
 
+    _Ended: TypeAlias = tuple[Row, AnswerPart | str | BaseException]
+    """A row with the last part of its answer, the reason why there is none, or an error that ends
+    everything."""
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A question of the input.
-
-    Attributes:
-        line: Where it stands, from 1.
-        pictures: Paths of its pictures.
-        question: What is asked.
-        content: All that the row holds.
-    """
-
-    line: int
-    pictures: tuple[Path, ...]
-    question: str
-    content: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a run has to do.
-
-    Attributes:
-        rows: Still to be answered.
-        bad: Line and reason of what is no row.
-        done: How many rows the output holds already.
-    """
-
-    rows: tuple[Row, ...]
-    bad: tuple[tuple[int, str], ...]
-    done: int
+AT_ONCE = 64
+"""Answers written at a time unless something else is said; how many pay: benchmarks/batch.py."""
+_AT_ONCE_KEY = "engine.max_answers"
+_BUSY_SECONDS = 0.2
+"""Others may use the model too: a row that was refused is asked again so much later."""
+_LISTEN_SECONDS = 0.2
+"""How often the reader of answers looks up."""
+_OPENED_PICTURES = 8
+"""Rows whose pictures are in memory at a time; an encoder looks at no more of them together."""
 
 
-def plan(source: Path, target: Path) -> Work:
-    """Reads the rows, leaving out those that the output answers already.
+def with_many_answers(overrides: Sequence[str]) -> list[str]:
+    """Settings' overrides for a batch: nobody waits for a first word, so more rows share a step."""
+    given = any(each.partition("=")[0].strip() == _AT_ONCE_KEY for each in overrides)
+    return [*overrides, *([] if given else [f"{_AT_ONCE_KEY}={AT_ONCE}"])]
 
-    An output whose last line was cut off by a crash loses that line.
 
-    Raises:
-        ConfigError: If a file cannot be read, or the output answers other questions.
-    """
-    if source.resolve() == target.resolve():
-        raise ConfigError([f"{target}: the answers cannot go into the file of the questions."])
-    rows: dict[int, Row] = {}
-    bad: list[tuple[int, str]] = []
-    for line, text in enumerate(_lines(source), start=1):
-        if not text.strip():
-            continue
-        try:
-            rows[line] = _row(line, text, source.parent)
-        except ValueError as error:
-            bad.append((line, str(error)))
-    done = _answered(target, rows, source)
-    waiting = tuple(row for line, row in rows.items() if line not in done)
-    return Work(waiting, tuple(bad), len(done))
+def in_flight(config: Config) -> int:
+    """How many rows to ask about at a time: as many as the engine writes and lets wait."""
+    if config.engine.kind == "generate":
+        return 1 + min(config.limits.queue_size, _OPENED_PICTURES)
+    return config.engine.max_answers + min(config.limits.queue_size, config.engine.max_answers)
 
 
 def answer(
-    chat: LoadedChat, work: Work, output: TextIO, report: Callable[[int, str], None]
+    chat: LoadedChat, work: Work, output: TextIO, report: Callable[[Row, str], None]
 ) -> Iterator[bool]:
-    """Answers the rows one after the other.
+    """Answers the rows, many at a time.
 
-    A picture that several rows in turn ask about is looked at once.
+    Closing the iterator stops the model; answers that were not whole are not written.
 
     Args:
         chat: Answers.
         work: What `plan` returned.
-        output: Gets a line for each answer.
-        report: Is told the line and the reason of each row that cannot be answered.
+        output: Gets a line for each answer, in the order in which they end.
+        report: Is told each row that cannot be answered, and the reason.
 
     Yields:
         After each row, whether it was answered.
     """
-    seen: tuple[Path, ...] | None = None
-    conversation = chat.conversation()
-    empty = fresh = conversation.session
-    for row in work.rows:
-        try:
-            if row.pictures != seen:
-                seen, conversation.session = None, empty
-                conversation.attach(*row.pictures)
-                seen, fresh = row.pictures, conversation.session
-            conversation.session = fresh
-            *_, last = conversation.parts(row.question)
-        except (ImageError, PromptError, EngineError) as error:
-            report(row.line, str(error))
-            yield False
-            continue
-        added = (row.line, last.text, last.tokens, round(last.seconds, 3), last.finish)
-        told = row.content | dict(zip(ADDED, added, strict=True))
-        output.write(f"{json.dumps(told, ensure_ascii=False)}\n")
-        output.flush()
-        yield True
+    asking = _Asking(chat, work)
+    try:
+        for _ in work.rows:
+            row, outcome = asking.next_ended()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if isinstance(outcome, str):
+                report(row, outcome)
+                yield False
+                continue
+            output.write(told(row, outcome))
+            output.flush()
+            yield True
+    finally:
+        asking.stop()
+
+
+class _Asking:
+    """Threads that ask about row after row."""
+
+    def __init__(self, chat: LoadedChat, work: Work) -> None:
+        self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+        self._chat = chat
+        self._rows = iter(work.rows)
+        self._taking = threading.Lock()
+        self._opening = threading.BoundedSemaphore(_OPENED_PICTURES)
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"row {number}")
+            for number in range(min(len(work.rows), in_flight(chat.config)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def next_ended(self) -> "_Ended":
+        """The next row that has ended, whenever that is."""
+        while True:
+            # Not without a limit: what waits for ever in a lock is deaf to Ctrl-C on some systems.
+            with suppress(queue.Empty):
+                return self._ended.get(timeout=_LISTEN_SECONDS)
+
+    def stop(self) -> None:
+        """Stops what is being answered, and waits for the threads' end."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            with self._taking:
+                row = next(self._rows, None)
+            if row is None:
+                return
+            try:
+                last = self._answered(row)
+            except (ImageError, PromptError, EngineError) as error:
+                self._ended.put((row, str(error)))
+            except BaseException as error:  # noqa: BLE001 - it is raised again by the reader
+                self._ended.put((row, error))
+            else:
+                if last is not None:
+                    self._ended.put((row, last))
+
+    def _answered(self, row: Row) -> "AnswerPart | None":
+        """The last part of a row's answer; None if it was stopped."""
+        with self._opening:
+            conversation = self._chat.conversation(*row.pictures)
+        while not self._stopped.is_set():
+            try:
+                *_, last = conversation.parts(row.question, self._stopped)
+            except BusyError:
+                self._stopped.wait(_BUSY_SECONDS)
+            else:
+                if last.finish != "cancelled":
+                    return last
+                if not self._stopped.is_set():
+                    raise EngineError("The model was put away before this answer's end.")
+        return None
 
 
 def run(
-    source: Path, target: Path, load: Callable[[], LoadedChat], say: Callable[[str], None]
+    source: Path,
+    target: Path,
+    load: Callable[[], LoadedChat],
+    say: Callable[[str], None],
+    *,
+    question: str | None = None,
+    shard: Shard | None = None,
 ) -> bool:
     """Does all of it, with a progress bar where a person watches.
 
     Args:
-        source: The questions.
-        target: Where the answers go; what is there already is kept.
+        source: The questions, or a folder of pictures.
+        target: Where the answers go; what is there already is kept. A shard's go into a file of
+            its own, `Shard.file`.
         load: Called if there is anything to answer.
         say: Gets sentences for the person.
+        question: What is asked about every picture of a folder.
+        shard: The part that is to be answered here; None is all of it.
 
     Returns:
         Whether every row is answered now.
@@ -139,20 +185,22 @@ def run(
     """
     from tqdm import tqdm  # noqa: PLC0415 - --help needs none
 
-    work = plan(source, target)
+    if shard is not None:
+        target = shard.file(target)
+    work = plan(source, target, question, shard)
     for line, reason in work.bad:
         say(f"{source}, line {line}: {reason}")
     failed = len(work.bad)
     if work.rows:
         with (
             _opened(target) as output,  # before the model: what is wrong with it is told at once
-            tqdm(total=len(work.rows), unit="row", disable=None) as progress,
+            tqdm(total=len(work.rows), unit=f" {work.unit}s", disable=None) as progress,
         ):
             chat = load()
 
-            def report(line: int, reason: str) -> None:
+            def report(row: Row, reason: str) -> None:
                 with progress.external_write_mode():
-                    say(f"{source}, line {line}: {reason}")
+                    say(f"{source}, {row.place}: {reason}")
 
             for answered in answer(chat, work, output, report):
                 failed += not answered
@@ -164,87 +212,8 @@ def run(
     return not failed
 
 
-def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-    except FileNotFoundError as error:
-        raise ConfigError([f"{path}: there is no such file."]) from error
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
-
-
 def _opened(path: Path) -> TextIO:
     try:
         return path.open("a", encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be written ({error.strerror})."]) from error
-
-
-def _row(line: int, text: bytes, folder: Path) -> Row:
-    """Raises ValueError, with a sentence, if this is no row."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("This is no JSON in UTF-8.") from error
-    if not isinstance(content, dict):
-        raise ValueError('Expected an object such as {"image": "photo.png", "question": "..."}.')  # noqa: TRY004
-    question, images = content.get("question"), content.get("image")
-    if not isinstance(question, str):
-        raise ValueError('"question" must be a text.')  # noqa: TRY004
-    images = [images] if isinstance(images, str) else images
-    if not isinstance(images, list) or not all(isinstance(each, str) for each in images):
-        raise ValueError('"image" must be a path or a list of paths.')
-    if taken := [name for name in ADDED if name in content]:
-        raise ValueError(f'"{taken[0]}" is a field of the answers; give yours another name.')
-    return Row(line, tuple(folder / each for each in images), question, content)
-
-
-def _answered(target: Path, rows: dict[int, Row], source: Path) -> set[int]:
-    """The lines of the input that the output answers; a last line that was cut off is removed."""
-    if not target.exists():
-        return set()
-    *lines, rest = [*_lines(target), b""] if _ended(target) else _lines(target)
-    done: set[int] = set()
-    for number, text in enumerate(lines, start=1):
-        line = _answered_line(text, rows)
-        if line is None:
-            raise _stranger(target, number, source)
-        done.add(line)
-    if not rest:
-        return done
-    if _answered_line(rest, rows) is None and (_is_json(rest) or not rest.startswith(b"{")):
-        raise _stranger(target, len(lines) + 1, source)
-    whole = target.read_bytes()
-    target.write_bytes(whole[: len(whole) - len(rest)])
-    return done
-
-
-def _ended(path: Path) -> bool:
-    content = path.read_bytes()
-    return not content or content.endswith(b"\n")
-
-
-def _answered_line(text: bytes, rows: dict[int, Row]) -> int | None:
-    """Which line of the input a line of the output answers; None if it answers none."""
-    if not _is_json(text):
-        return None
-    told = json.loads(text)
-    line = told.get("line") if isinstance(told, dict) else None
-    row = rows.get(line) if isinstance(line, int) else None
-    if row is None or "answer" not in told:
-        return None
-    own = {name: value for name, value in told.items() if name not in ADDED}
-    return row.line if own == row.content else None
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _stranger(target: Path, number: int, source: Path) -> ConfigError:
-    problem = f"{target}, line {number}: this answers no row of {source}."
-    return ConfigError([f"{problem} Give another file for the answers, or remove this one."])

@@ -237,7 +237,7 @@ def clean_question(text: str, limit: int = MAX_QUESTION_CHARACTERS) -> str:
         PromptError: There is nothing to read in it, or it has more than ``limit`` characters.
     """
     question = clean_text(text).strip()
-    if all(unicodedata.category(character) in _INVISIBLE for character in question):
+    if all(_is_invisible(character) for character in question):
         raise PromptError("Please type a question.")
     if len(question) > limit:
         raise PromptError(
@@ -264,7 +264,17 @@ _REMOVED = re.compile(
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # Unicode property Bidi_Control
 )
 _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+_BLANK = (
+    re.compile(  # letters and marks of Default_Ignorable_Code_Point, and the empty Braille cell
+        "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+        "\U000e0000-\U000e0fff]"
+    )
+)
 _SPECIAL_TOKENS = {"bos": "<s>", "eos": "</s>"}
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in _INVISIBLE or _BLANK.match(character) is not None
 
 
 def _written(piece: Piece) -> str:

@@ -1,6 +1,7 @@
 """Says whether a demo would start, without loading it: what is there, what fits, what it needs.
 
-It reads headers and settings only, needs no network and no torch, and takes a second or two.
+It reads headers and settings only, needs no torch and no network beyond the vLLM servers of the
+configuration, and takes a second or two.
 """
 
 import importlib.metadata
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import httpx
 
 from minigpt4.checkpoints.configured import (
     PARTS,
@@ -106,8 +109,30 @@ def examine(path: Path | str, overrides: Sequence[str] = ()) -> Report:
     if whole:
         findings += _model(config, preset, paths, gpus, device_fits=not misfits)
     findings += _examples(config)
+    findings += _servers(config)
     findings += _machine(config, gpus)
     return Report(tuple(findings))
+
+
+def _servers(config: Config) -> Iterator[Finding]:
+    """Whether the vLLM servers of a configuration are there; one of them is enough to start."""
+    urls = config.engine.urls
+    well = {url: _is_well(url) for url in urls}
+    for number, url in enumerate(urls, start=1):
+        what = "vLLM server" if len(urls) == 1 else f"vLLM server {number}"
+        if well[url]:
+            yield Finding("ok", what, f"{url}: it is well; its model is checked at the start")
+        else:
+            state: State = "warning" if any(well.values()) else "wrong"
+            yield Finding(state, what, f"{url}: no answer. docs/scale.md says how to start one")
+
+
+def _is_well(url: str) -> bool:
+    base = url.rstrip("/").removesuffix("/v1")
+    try:
+        return httpx.get(f"{base}/health", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _parts(
@@ -178,12 +203,13 @@ def _model(
     except MiniGPT4Error as error:
         yield Finding("wrong", "together", str(error))
         return
-    vision, projection = plan.preset.vision, plan.origins["projection.weight"].info.shape
+    vision = plan.preset.vision
+    widths = f"{plan.preset.query_width} to {plan.language.width}"
     yield Finding(
         "ok",
         "together",
         f"{vision.width} x {vision.depth} vision, {vision.image_size} pixels, projection "
-        f"{projection[1]} to {projection[0]}, prompt format {config.model.prompt_format}",
+        f"{widths}, prompt format {config.model.prompt_format}",
     )
     for warning in plan.warnings:
         yield Finding("warning", "together", warning)
@@ -232,6 +258,7 @@ def _memory(config: Config, plan: Plan, gpus: Sequence["Gpu"]) -> Finding:
             free,
             on_gpu=on_gpu,
             context=config.limits.max_context_tokens,
+            served=config.engine.kind == "vllm",
         )
     except ConfigError as error:
         return Finding("wrong", "memory", str(error))

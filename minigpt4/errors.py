@@ -7,6 +7,10 @@
     |   `-- ContextOverflowError   a question and its pictures are longer than the model reads
     |-- CheckpointError        weights are missing, damaged or belong to another model
     `-- EngineError            text generation failed
+        |-- NoBeamsError           the engine follows one answer at a time
+        |-- NoRoomError            a chat and its answer are longer than the KV cache
+        `-- BusyError              too many questions wait already
+            `-- ClosingError           the server is being stopped
 
 A message says what is wrong, where, both values and the cure, without a traceback. The page shows
 ImageError, PromptError and EngineError to its users as they are: these hold no path of the server.
@@ -84,6 +88,28 @@ class CheckpointError(MiniGPT4Error):
 
 class EngineError(MiniGPT4Error):
     """Text generation failed."""
+
+
+class NoBeamsError(EngineError):
+    """More than one beam is asked of an engine that follows one answer at a time."""
+
+
+class NoRoomError(EngineError):
+    """A chat with its longest answer is longer than the KV cache, however long it waits."""
+
+
+class BusyError(EngineError):
+    """More questions wait for the model than the server accepts."""
+
+    def __str__(self) -> str:
+        return "Many people are asking right now. Please try again in a minute."
+
+
+class ClosingError(BusyError):
+    """The server is being stopped and takes no more questions."""
+
+    def __str__(self) -> str:
+        return "The server is being stopped. Please try again in a few minutes."
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from minigpt4.errors import ImageError
+from minigpt4.image_structure import check_bmp, check_jpeg, check_png, damaged, first_gif_frame
 
 if TYPE_CHECKING:
     import torch
@@ -40,24 +41,40 @@ of the shorter side: many times what any vision part reads."""
 _JPEG_MEGAPIXELS = 50
 """Large photographs are JPEG, which is cheap to decode at a part of its size."""
 _OTHER_MEGAPIXELS = 36
+_WEBP_MEGAPIXELS = 18
+"""libwebp's decoder of animations, the only one in Pillow, takes 16 bytes a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A file format: how its files begin, who reads them, and how many pixels they may have."""
+    """A file format: how its files begin, who reads them, their most pixels and first check."""
 
     name: str
     begins: Callable[[bytes], bool]
     read: Callable[[io.BytesIO], ImageFile]
     max_megapixels: int = _OTHER_MEGAPIXELS
+    check: Callable[[bytes], None] = lambda _data: None
 
 
 _FORMATS = (
-    _Format("JPEG", lambda head: head.startswith(b"\xff\xd8\xff"), JpegImageFile, _JPEG_MEGAPIXELS),
-    _Format("PNG", lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), PngImageFile),
-    _Format("WEBP", lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", WebPImageFile),
+    _Format(
+        "JPEG",
+        lambda head: head.startswith(b"\xff\xd8\xff"),
+        JpegImageFile,
+        _JPEG_MEGAPIXELS,
+        check_jpeg,
+    ),
+    _Format(
+        "PNG", lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), PngImageFile, check=check_png
+    ),
+    _Format(
+        "WEBP",
+        lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
+        WebPImageFile,
+        _WEBP_MEGAPIXELS,
+    ),
     _Format("GIF", lambda head: head.startswith((b"GIF87a", b"GIF89a")), GifImageFile),
-    _Format("BMP", lambda head: head.startswith(b"BM"), BmpImageFile),
+    _Format("BMP", lambda head: head.startswith(b"BM"), BmpImageFile, check=check_bmp),
 )
 _HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1")
 
@@ -168,7 +185,7 @@ def _checked(load: Callable[[], Image.Image]) -> Image.Image:
             f"The image is too large. The limit is {_OTHER_MEGAPIXELS} megapixels.",
         ) from error
     except Exception as error:
-        raise _unreadable() from error
+        raise damaged() from error
 
 
 def _file_content(path: Path, max_bytes: int) -> bytes:
@@ -186,29 +203,37 @@ def _from_bytes(data: bytes) -> Image.Image:
     file_format = next((known for known in _FORMATS if known.begins(head)), None)
     if file_format is None:
         raise _not_supported(heic=head[4:12] in _HEIC_BRANDS)
+    box = None
+    file_format.check(data)
+    if file_format.name == "GIF":
+        frame = first_gif_frame(data)
+        data, box = frame.data, frame.box
     with file_format.read(io.BytesIO(data)) as image:
         _check_size(image.size, file_format.max_megapixels)
         with _decoding:
             if isinstance(image, JpegImageFile):
                 image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
             if isinstance(image, PngImageFile):
-                _prepare_png(image, bit_depth=data[_BIT_DEPTH_AT])
-            return _as_seen(image)
+                box = _prepare_png(image, bit_depth=data[_BIT_DEPTH_AT])
+            return _as_seen(image, box)
 
 
-def _prepare_png(image: PngImageFile, bit_depth: int) -> None:
+def _prepare_png(image: PngImageFile, bit_depth: int) -> tuple[int, int, int, int] | None:
     """Go to the frame that browsers show, and scale a transparent colour as its pixels are.
 
     The default picture of an animation can be one for viewers that know no animation. And Pillow
     scales the pixels of 2, 4 and 16 bits to 8, but not the one colour that stands for transparency.
     """
+    box = None
     if image.is_animated and image.default_image:
         image.seek(1)
+        box = image.info.get("bbox")
     key = image.info.get("transparency")
     if image.mode == "L" and isinstance(key, int) and bit_depth in (2, 4):
         image.info["transparency"] = key * 255 // (2**bit_depth - 1)
     if image.mode == "RGB" and isinstance(key, tuple) and bit_depth > 8:
         image.info["transparency"] = tuple(level // 256 for level in key)
+    return box
 
 
 def _from_picture(image: Image.Image) -> Image.Image:
@@ -224,7 +249,7 @@ def _from_picture(image: Image.Image) -> Image.Image:
 def _check_size(size: tuple[int, int], max_megapixels: int) -> None:
     width, height = size
     if min(size) < 1:
-        raise _unreadable()
+        raise damaged()
     if max(size) > MAX_SIDE:
         limit = f"{MAX_SIDE:,} pixels a side"
     elif width * height > max_megapixels * 1_000_000:
@@ -238,8 +263,13 @@ def _check_size(size: tuple[int, int], max_megapixels: int) -> None:
     )
 
 
-def _as_seen(image: Image.Image) -> Image.Image:
-    """Decode a picture of any accepted mode to upright RGB without metadata."""
+def _as_seen(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """Decode a picture of any accepted mode to upright RGB without metadata.
+
+    Args:
+        image: The picture, not yet decoded.
+        box: The part of it that its first frame fills; the rest is as good as transparent.
+    """
     image.load()
     orientation = _orientation(image)
     if image.mode == _GREY_16:
@@ -247,9 +277,13 @@ def _as_seen(image: Image.Image) -> Image.Image:
     if image.mode not in _OPAQUE_MODES | _ALPHA_MODES:
         raise _not_supported()
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        seen = _on_white(image.convert("RGBA"))
+        seen = _on_white(image)
     else:
         seen = image.convert("RGB")
+    if box and box != (0, 0, *seen.size):
+        whole = Image.new("RGB", seen.size, "white")
+        whole.paste(seen.crop(box), box[:2])
+        seen = whole
     if orientation in _UPRIGHT:
         seen = seen.transpose(_UPRIGHT[orientation])
     seen.info = {}
@@ -265,8 +299,14 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    """Lay a transparent picture on white, in strips: a large one is not held three times."""
+    width, height = image.size
     white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image)
+    for top in range(0, height, _STRIP_ROWS):
+        strip = image.crop((0, top, width, min(height, top + _STRIP_ROWS)))
+        strip.info = image.info  # what a key of transparency is told by
+        strip = strip.convert("RGBA")
+        white.paste(strip, (0, top), mask=strip)
     return white
 
 
@@ -303,7 +343,3 @@ def _too_many_bytes(max_bytes: int) -> ImageError:
 def _not_supported(*, heic: bool = False) -> ImageError:
     cure = " HEIC: save it as JPEG." if heic else ""
     return ImageError("not_supported", f"Please use a JPEG, PNG, WebP, GIF or BMP image.{cure}")
-
-
-def _unreadable() -> ImageError:
-    return ImageError("unreadable", "The image could not be read. It may be damaged.")

@@ -66,6 +66,18 @@ class Reference:
     sha256: str = ""
 
 
+def local_path(text: str | Path) -> Path:
+    """Returns a path, with the home folder in the place of a leading ``~`` or ``~user``.
+
+    A name that only looks so, such as that of the file ``~draft.png``, stays as it is.
+    """
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody of this name has a home here
+        return path
+
+
 def parse_reference(text: str) -> Reference:
     """Understands a reference.
 

@@ -1,5 +1,10 @@
 """A whole model in miniature, with random weights and a real tokenizer: tests need no assets."""
 
+import atexit
+import os
+import shutil
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,9 +18,30 @@ from minigpt4.models.vision import VisionEncoder
 from train.tiny.language import LanguageSettings, new_language_model
 from train.tiny.tokenizer import train_tokenizer
 
+# Gradio reads it when it is imported. Test processes must not share one: each empties it at its end.
+_UPLOADS = tempfile.mkdtemp(prefix="minigpt4-tests-")
+os.environ["GRADIO_TEMP_DIR"] = _UPLOADS
+atexit.register(shutil.rmtree, _UPLOADS, ignore_errors=True)
+
 # The models of the tests are so small that threads cost more than they give, and tests run side by
 # side.
 torch.set_num_threads(1)
+
+# A shell starts what it runs in the background deaf to Ctrl-C, and every process under it; tests
+# that interrupt something would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a browser test be tried again: a loaded machine can keep a browser waiting for long.
+
+    Twice at most, and the summary tells. What fails three times in a row has a cause of its own.
+    """
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
+
 
 SMALLER = Preset(
     name="smaller",

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 import minigpt4
 from minigpt4.api import LoadedChat, find_config, load
 from minigpt4.config import ASSETS
-from minigpt4.errors import ConfigError, ImageError, PromptError
+from minigpt4.errors import BusyError, ConfigError, EngineError, ImageError, PromptError
 
 EXAMPLES = ASSETS / "examples"
 HARBOUR = EXAMPLES / "harbour.png"
@@ -147,10 +148,61 @@ def test_a_closed_stream_changes_nothing_and_frees_the_model(chat: LoadedChat) -
     stream = talk.stream("Describe this image in detail.")
     next(stream)
     with pytest.raises(PromptError, match="still streaming"):
-        chat.ask(HARBOUR, QUESTION)
+        talk.ask(QUESTION)
     stream.close()
     assert talk.turns == ()
     assert talk.ask(QUESTION) == ANSWER
+
+
+@pytest.mark.parametrize("kind", ["batching", "generate"])
+def test_several_streams_are_read_by_one_thread(kind: str) -> None:
+    """In any order: one that is not read holds up no other, whatever the engine."""
+    question = "Describe this image in detail."
+    with load(device="cpu", overrides=[f"engine.kind={kind}"]) as chat:
+        whole = [chat.ask(picture, question) for picture in (HARBOUR, STREET)]
+        first, second = (chat.stream(picture, question) for picture in (HARBOUR, STREET))
+        begun = [next(first), next(second)]
+        assert chat.ask(HARBOUR, QUESTION) == ANSWER
+        assert begun[1] + "".join(second) == whole[1]
+        assert begun[0] + "".join(first) == whole[0]
+
+
+def test_a_closed_model_says_so() -> None:
+    with load(device="cpu") as chat:
+        stream = chat.stream(HARBOUR, "Describe this image in detail.")
+        begun = next(stream)
+        whole = chat.ask(HARBOUR, "Describe this image in detail.")
+    assert whole.startswith(begun + "".join(stream))
+    with pytest.raises(EngineError):
+        chat.ask(HARBOUR, QUESTION)
+    chat.close()  # again is nothing
+
+
+@pytest.mark.parametrize("kind", ["batching", "generate"])
+def test_a_program_may_end_in_the_middle_of_an_answer(kind: str) -> None:
+    code = (
+        "from minigpt4 import load;"
+        f"chat = load(device='cpu', overrides=['engine.kind={kind}']);"
+        f"stream = chat.stream({str(HARBOUR)!r}, 'Describe this image in detail.');"
+        "print(next(stream))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "The\n"), done.stderr
+    assert "terminate" not in done.stderr
+
+
+def test_too_many_questions_are_refused_in_words() -> None:
+    overrides = ["engine.kind=generate", "limits.queue_size=1"]
+    with load(device="cpu", overrides=overrides) as chat:
+        talks = [chat.conversation() for _ in range(3)]
+        parts = [talk.parts("Describe this image in detail.") for talk in talks]
+        next(parts[0])
+        assert next(parts[1]).ahead == 1
+        with pytest.raises(BusyError, match="Many people"):
+            next(parts[2])
 
 
 def test_streams_are_turns_in_the_order_in_which_they_are_read(chat: LoadedChat) -> None:
@@ -170,17 +222,13 @@ def test_a_cancelled_answer_is_kept(chat: LoadedChat) -> None:
     assert talk.turns[0].answer == last.text
 
 
-def test_another_thread_waits_for_its_turn(chat: LoadedChat) -> None:
-    answers: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(chat.ask(HARBOUR, QUESTION)))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [ANSWER] * 3
+def test_many_threads_ask_at_the_same_time(chat: LoadedChat) -> None:
+    asked = {HARBOUR: "What color is the boat?", STREET: "What does the sign say?"}
+    expected = {HARBOUR: ANSWER, STREET: "The sign says CAFE."}
+    pictures = [HARBOUR, STREET] * 12
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda picture: chat.ask(picture, asked[picture]), pictures))
+    assert answers == [expected[picture] for picture in pictures]
 
 
 def test_a_configuration_is_found_by_name_or_path(tmp_path: Path) -> None:

@@ -4,25 +4,38 @@ import itertools
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
+from minigpt4.api import find_config
+from minigpt4.build import build_chat
 from minigpt4.chat import Chat, Session
-from minigpt4.config import GenerationSettings
+from minigpt4.config import EngineConfig, GenerationSettings, load_config
 from minigpt4.conversation import Conversation, Turn, render
+from minigpt4.encoder import PictureEncoder
 from minigpt4.engines.base import StopStringFilter
 from minigpt4.engines.generate import GenerateEngine
-from minigpt4.errors import ContextOverflowError, EngineError, PromptError
+from minigpt4.errors import BusyError, ContextOverflowError, EngineError, PromptError
 from minigpt4.prompt_formats import TINY
+from train.cartoon.draw import draw_scene
+from train.cartoon.scene import make_scene
 
 GREEDY = GenerationSettings(temperature=0, repetition_penalty=1.0, max_new_tokens=12)
 
 
 @pytest.fixture
 def chat(tiny_model):
-    return Chat(tiny_model, GenerateEngine(tiny_model), TINY, context_tokens=400)
+    chat = _chat(tiny_model, context_tokens=400)
+    yield chat
+    chat.close()
+
+
+def _chat(model, **limits) -> Chat:
+    return Chat(model, GenerateEngine(model), TINY, encoder=PictureEncoder(model), **limits)
 
 
 def _picture(color: str) -> Image.Image:
@@ -115,10 +128,11 @@ def test_leaving_the_stream_frees_the_model(chat):
     settings = GenerationSettings(temperature=0, max_new_tokens=300)
     stream = chat.stream_answer(session, "What is this?", settings)
     next(stream)
+    began = time.monotonic()
     stream.close()
-    before = threading.active_count()
     _ask(chat, session, "What is this?")
-    assert threading.active_count() == before
+    assert time.monotonic() - began < 1
+    assert chat.statistics().engine.cancelled == 1
 
 
 def test_a_failing_model_is_told_and_the_next_answer_comes(chat, tiny_model, monkeypatch):
@@ -177,21 +191,93 @@ def test_beams_answer_in_one_piece(chat):
     assert parts[-1].tokens == 8
 
 
-def test_answers_at_once_equal_answers_in_turn(chat):
-    colors = ["red", "blue", "green", "white"]
-    sessions = [Session().attach(chat.encode_image(_picture(color))) for color in colors]
-    serial = [_ask(chat, session, "What is this?")[-1].text for session in sessions]
-    found = {}
+@pytest.mark.parametrize("kind", ["batching", "generate"])
+def test_answers_at_once_equal_answers_in_turn(kind):
+    """The shipped model: sixteen chats of three turns, each with pictures of its own."""
+    settings = GenerationSettings(temperature=0, repetition_penalty=1.0, max_new_tokens=60)
+    questions = ["Describe this image in detail.", "What is in the center?", "How many things?"]
+    config = replace(load_config(find_config("tiny")), device="cpu")
+    config = replace(config, engine=EngineConfig(kind=kind, max_answers=8))
+    chat = build_chat(config)
+    one_by_one = GenerateEngine(chat._model, cache_bytes=0)
+    fresh = Chat(
+        chat._model, one_by_one, TINY, encoder=PictureEncoder(chat._model), context_tokens=2048
+    )
+    pictures = [draw_scene(make_scene(seed, min_things=3)) for seed in range(16)]
 
-    def run(index):
-        found[index] = _ask(chat, sessions[index], "What is this?")[-1].text
+    def talk(chat: Chat, number: int) -> list[str]:
+        session = Session().attach(chat.encode_image(pictures[number]))
+        said = []
+        for turn, question in enumerate(questions):
+            if turn == 1 and number % 2:
+                session = session.attach(chat.encode_image(pictures[(number + 5) % 16]))
+            part = _ask(chat, session, question, settings)[-1]
+            said.append(part.text)
+            session = part.session
+        return said
 
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert [found[index] for index in range(4)] == serial
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda number: talk(chat, number), range(16)))
+    serial = [talk(fresh, number) for number in range(16)]
+    assert found == serial
+    assert len({answers[0] for answers in serial}) == 16  # mixed up, it would show
+    statistics = chat.statistics()
+    assert statistics.engine.answered == 48
+    assert statistics.engine.cached_tokens > 0
+    assert (statistics.encoder.encoded, statistics.encoder.cached) == (16, 8)
+    assert statistics.encoder.batches < 16
+    chat.close()
+
+
+def test_who_waits_is_told_the_place(chat):
+    settings = GenerationSettings(temperature=0, max_new_tokens=300)
+    first = chat.stream_answer(Session(), "What is this?", settings)
+    next(first)
+    second = chat.stream_answer(Session(), "And this?", GREEDY)
+    parts = [next(second)]
+    first.close()
+    parts += second
+    assert parts[0].ahead == 1
+    assert parts[0].text == ""
+    assert parts[-1].ahead is None
+    assert parts[-1].session is not None
+
+
+def test_too_many_questions_are_refused_in_words(tiny_model):
+    chat = Chat(
+        tiny_model,
+        GenerateEngine(tiny_model, queue_size=1),
+        TINY,
+        encoder=PictureEncoder(tiny_model),
+        context_tokens=400,
+    )
+    settings = GenerationSettings(temperature=0, max_new_tokens=300)
+    streams = [chat.stream_answer(Session(), "What is this?", settings) for _ in range(3)]
+    next(streams[0])
+    next(streams[1])
+    with pytest.raises(BusyError, match="Many people"):
+        next(streams[2])
+    chat.close()
+    assert [list(stream)[-1].finish for stream in streams[:2]] == ["cancelled"] * 2
+
+
+def test_how_much_of_the_context_is_used_is_told(chat, tiny_model):
+    session = Session().attach(chat.encode_image(_picture("red")))
+    first = _ask(chat, session, "What is this?")
+    prompt = render(Conversation((Turn("What is this?", None, session.pending),)), TINY)
+    assert {part.prompt_tokens for part in first} == {len(tiny_model.tokenize(prompt).ids)}
+    assert {part.context_tokens for part in first} == {400}
+    assert first[-1].context_used == first[-1].prompt_tokens + GREEDY.max_new_tokens
+    second = _ask(chat, first[-1].session, "And that?")
+    assert second[0].prompt_tokens > first[-1].prompt_tokens
+
+
+def test_a_closed_chat_refuses_in_words(chat):
+    chat.close()
+    with pytest.raises(EngineError, match="put away"):
+        next(chat.stream_answer(Session(), "What is this?", GREEDY))
+    with pytest.raises(EngineError, match="put away"):
+        chat.encode_image(_picture("red"))
 
 
 def test_old_turns_leave_and_the_page_is_told(chat):
@@ -224,7 +310,7 @@ def test_bad_questions_are_refused_before_the_model_runs(chat, question):
 
 
 def test_too_many_pictures_are_refused(tiny_model):
-    chat = Chat(tiny_model, GenerateEngine(tiny_model), TINY, context_tokens=2000, max_pictures=2)
+    chat = _chat(tiny_model, context_tokens=2000, max_pictures=2)
     session = Session()
     for shade in range(3):
         session = session.attach(chat.encode_image(_picture(f"#{shade}0{shade}0{shade}0")))

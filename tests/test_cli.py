@@ -26,7 +26,7 @@ HARBOUR = str(EXAMPLES / "harbour.png")
 STREET = str(EXAMPLES / "street.png")
 QUESTION = "What color is the boat?"
 ANSWER = "The boat is red."
-HEAVY = ("torch", "transformers", "timm", "numpy", "PIL", "gradio")
+HEAVY = ("torch", "transformers", "timm", "numpy", "PIL", "gradio", "fastapi", "starlette")
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,12 @@ def shell_examples(page: Path) -> list[str]:
     text = page.read_text(encoding="utf-8")
     lines = [line.partition("  #")[0].strip() for line in text.splitlines()]
     lines += re.findall(r"`(python -m [^`]+)`", text)
-    return [line for line in lines if re.match(r"(cat \S+ \| )?python -m minigpt4 ", line)]
+    return [line for line in lines if re.match(r"((cat|echo) .+ \| )?python -m minigpt4 ", line)]
 
 
-@pytest.mark.parametrize("command", ["", "ask", "chat", "batch", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "ask", "chat", "batch", "serve", "doctor", "save", "push", "completion"]
+)
 def test_help_teaches_and_imports_nothing_heavy(command: str) -> None:
     code = (
         "import sys; from minigpt4.cli import main\n"
@@ -59,7 +61,8 @@ def test_help_teaches_and_imports_nothing_heavy(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "python -m minigpt4" in done.stdout
-    assert command == "doctor" or "examples:" in done.stdout
+    assert "examples:" in done.stdout
+    assert "exit codes:" in done.stdout or command == "completion"
 
 
 def test_it_answers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +100,15 @@ def test_it_reads_standard_input_in_a_process_of_its_own() -> None:
     assert (done.returncode, done.stdout) == (0, f"{ANSWER}\n".encode()), done.stderr
 
 
+def test_the_question_may_come_from_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = io.BytesIO(f"{QUESTION}\n".encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(data))
+    assert cli.main(["ask", HARBOUR, "-", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == f"{ANSWER}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -108,6 +120,10 @@ def test_it_reads_standard_input_in_a_process_of_its_own() -> None:
         (["ask", HARBOUR, "What?", "--device", "gpu"], 2, "device: 'gpu' given"),
         (["ask", HARBOUR, "What?", "--cfg-path", "tinny"], 2, "Did you mean tiny?"),
         (["ask", HARBOUR, "What?", "--cfg-path", "none.yaml"], 2, "there is no such file"),
+        (["doctor", "--cfg-path", "tinny"], 2, "Did you mean tiny?"),
+        (["serve", "--cfg-path", "tinny"], 2, "Did you mean tiny?"),
+        (["serve", "--set", "server.metrics=all"], 2, "local, everyone or off"),
+        (["serve", "--device", "gpu"], 2, "device: 'gpu' given"),
     ],
 )
 def test_failures_are_one_sentence_and_an_exit_code(
@@ -129,8 +145,12 @@ def test_failures_are_one_sentence_and_an_exit_code(
         (["ask", "photo.png"], "expected pictures and a question"),
         (["ask", "photo.png", "--jsn", "What?"], "unrecognized arguments: --jsn"),
         (["ask", "-", "-", "What?"], "one picture only"),
+        (["ask", "-", "-"], "or the question"),
+        (["batch", "questions.jsonl", "-"], "into a file"),
         (["ask", "photo.png", "What?", "--seed", "x"], "invalid int"),
         (["doctor", "photo.png"], "unrecognized arguments: photo.png"),
+        (["serve", "--port", "x"], "invalid int"),
+        (["completion", "fish"], "invalid choice"),
     ],
 )
 def test_wrong_usage_ends_with_two(
@@ -147,9 +167,10 @@ def test_a_terminal_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    with pytest.raises(SystemExit):
-        cli.main(["ask", "-", "What?"])
-    assert "from a pipe" in capsys.readouterr().err
+    for command in (["ask", "-", "What?"], ["ask", HARBOUR, "-"], ["batch", "-", "out.jsonl"]):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        assert "from a pipe" in capsys.readouterr().err
 
 
 def test_an_interrupt_ends_it_quietly(
@@ -169,6 +190,14 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, check=False)
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+def test_doctor_takes_names_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--cfg-path", "tiny"]) == 0
+    assert cli.main(["doctor"]) == 0
+    assert capsys.readouterr().out
+    assert cli.main(["doctor", "--cfg-path", "minigpt4_vicuna_7b"]) == 1
+    assert "vicuna-7b" in capsys.readouterr().out
 
 
 def typed(*lines: str | Callable[[], str]) -> Callable[[str], str]:
@@ -271,6 +300,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     row = re.search(r"```json\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     assert row is not None
     (tmp_path / "questions.jsonl").write_text(row[1], encoding="utf-8")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(HARBOUR, tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -308,7 +339,8 @@ def test_the_commands_of_the_pages_run(
     monkeypatch.setattr("builtins.input", typed())
     for example in examples:
         piped, _, command = example.rpartition("| ")
-        data = (folder / piped.split()[1]).read_bytes() if piped else b""
+        what, *pipe = shlex.split(piped) or ["echo"]
+        data = (folder / pipe[0]).read_bytes() if what == "cat" else " ".join(pipe).encode()
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
         arguments = shlex.split(command)[3:]
         if arguments[0] == "doctor":

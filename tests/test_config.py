@@ -59,7 +59,9 @@ def test_the_tiny_demo_needs_nothing_but_the_package() -> None:
     (path,) = [each for each in CONFIGS if each.name == "tiny.yaml"]
     config = load_config(path)
     parts = dataclasses.asdict(config.model)
-    del parts["preset"], parts["prompt_format"]
+    del parts["preset"], parts["prompt_format"], parts["projection_label"]
+    (before,) = parts.pop("other_projections")
+    assert before["weights"] == "assets:tiny/projection_stage1.safetensors"
     assert all(
         str(reference).startswith("assets:tiny/") for reference in parts.values() if reference
     )
@@ -153,7 +155,7 @@ page: {title: , link: ftp://x, examples: [{picture: a}, 3]}
     assert problems == [
         "line 3: device is set twice, first in line 2.",
         "--set 'limits': expected a setting and its value as key=value.",
-        "1: no such setting. Known: model, device, precision, quantize, spread, generation, limits, page.",
+        "1: no such setting. Known: model_type, format_version, model, device, precision, quantize, spread, generation, engine, limits, server, page.",
         f"model.prompt_format: 'vicuna_0' given; expected {formats}. Did you mean vicuna_v0?",
         f"model.vision: 3 given; {weights} In quotes it is text.",
         "model.qformer: ' ' given; expected a path such as assets:tiny/qformer.safetensors, or nothing.",

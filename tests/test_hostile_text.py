@@ -148,7 +148,13 @@ def test_ordinary_text_is_left_alone() -> None:
 # Questions at the door
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t ", "\x00", "\u200b\u200d", "\u202e", "\u3000\xa0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "\n\t ", "\x00", "\u200b\u200d", "\u202e", "\u3000\xa0"),
+        *("\u3164", "\u2800 \u2800", "\uffa0", "\u034f", "\ufe0f\ufe0e", "\U000e0101"),
+    ],
+)
 def test_a_blank_question_is_refused(text: str) -> None:
     with pytest.raises(PromptError, match=re.escape("Please type a question.")):
         clean_question(text)

@@ -1,13 +1,15 @@
 """A look at pictures that no stage is trained on: their loss, and what the model says of them."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import ImageOps
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from minigpt4.checkpoints.native import Json
+from minigpt4.checkpoints.native import Json, write_file
 from minigpt4.conversation import Conversation, Prompt, Turn, render
 from minigpt4.models.language import LanguageModel
 from minigpt4.models.minigpt4 import MiniGPT4
@@ -16,6 +18,8 @@ from train.run_folder import RunFolder, append_lines, read_lines
 from train.samples import Batches, Sample, learned_tokens
 
 _LOSS_BATCH = 16
+_SHOWN = (256, 256)
+"""The largest size in pixels in which pictures stand beside answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class HeldOut:
 
     def _answer(self, sample: Sample) -> str:
         output = self._batches.query_outputs.of({sample.key: sample.load})[sample.key]
-        visual_tokens = {sample.key: self._model.project(output.to(self._model.device))}
+        seen = self._model.visual_tokens(output[None].to(self._model.device))
+        visual_tokens = {sample.key: seen[0]}
         turn = sample.conversation.turns[0]
         prompt = render(
             Conversation((Turn(turn.question, None, turn.images),)), self._prompt_format
@@ -144,7 +149,6 @@ def greedy_answer(
 def write_samples(folder: RunFolder, held_out: HeldOut, look: Look, step: int) -> None:
     """Adds the answers of a look to the run's samples, as lines and as a page."""
     pictures = folder.path / "samples"
-    pictures.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Json]] = []
     both = (
         ("held out", held_out.samples, look.answers),
@@ -154,7 +158,9 @@ def write_samples(folder: RunFolder, held_out: HeldOut, look: Look, step: int) -
         for number, (sample, answer) in enumerate(zip(samples, answers, strict=True), start=1):
             name = f"{number}.png" if side == "held out" else f"learned-{number}.png"
             if not (pictures / name).is_file():
-                sample.picture.resize((192, 192)).save(pictures / name)
+                content = io.BytesIO()
+                ImageOps.contain(sample.picture, _SHOWN).save(content, "PNG")
+                write_file(pictures / name, content.getvalue())  # half a one would stay for good
             turn = sample.conversation.turns[0]
             rows.append(
                 {

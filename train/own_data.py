@@ -118,6 +118,7 @@ def record_of(checked: Checked) -> dict[str, Json]:
         "path": str(checked.source.path),
         "layout": checked.source.layout,
         "rows": len(checked.source.rows),
+        "text_only": checked.source.text_only,
         "usable": len(checked.rows),
         "pictures": checked.pictures,
         "dropped": cast(Json, checked.causes),
@@ -132,17 +133,19 @@ def keep_pictures(query_outputs: QueryOutputs, rows: Sequence[OwnRow], most_mb: 
     """Lets the frozen eye look at every picture once, if there is room to keep what it sees.
 
     Returns:
-        Which of the two it is, for a person.
+        Which of the two it is, a line for a person; nothing if there are no rows.
     """
+    if not rows:
+        return ""
     pictures = {row.key: partial(read_picture, row.path) for row in rows}
     needed = query_outputs.bytes_of(len(pictures)) / 2**20
     if needed > most_mb:
         return (
             f"Looks at the pictures anew in every step: what the eye makes of {len(pictures):,} "
-            f"pictures needs {needed:,.0f} MB, and own_data.keep_mb is {most_mb:,}."
+            f"pictures needs {needed:,.0f} MB, and own_data.keep_mb is {most_mb:,}.\n"
         )
     query_outputs.keep(pictures)
-    return f"Looks at {len(pictures):,} pictures once, and keeps what it sees: {needed:,.1f} MB."
+    return f"Looks at {len(pictures):,} pictures once, and keeps what it sees: {needed:,.1f} MB.\n"
 
 
 def _lengths(row: OwnRow, *, each_turn: bool) -> range:

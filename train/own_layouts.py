@@ -13,13 +13,14 @@ Nothing is checked here but a row's own shape. What does not fit is a `Fault` in
 no row is left out. Whether a picture can be read and a text be learned is `train.validation`'s.
 """
 
+import codecs
 import csv
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from train.own_rows import (
     IMAGE_NAMES,
     INSTRUCTION_NAMES,
     KNOWN,
+    Doubled,
     Fault,
     Row,
     fault,
@@ -39,7 +41,9 @@ from train.own_rows import (
 
 _RELEASE_FILE = "filter_cap.json"
 _METADATA = ("metadata.csv", "metadata.jsonl", "train/metadata.csv", "train/metadata.jsonl")
-_FILE_KINDS = (".jsonl", ".json", ".csv")
+_FILE_KINDS = (".jsonl", ".json", ".csv", ".tsv")
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[;,\s]*?\r?\n', re.IGNORECASE)
+"""What Excel writes, and reads, before the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,16 @@ class Source:
     Attributes:
         path: The file.
         layout: Which layout it was taken for, in words.
-        rows: Every row of the file, in order.
+        rows: Every row of the file that has a picture, or should, in order.
         ignored: Keys that nothing is read from, and in how many rows they stand.
+        text_only: Conversations without a picture, which LLaVA's files hold; they are passed over.
     """
 
     path: Path
     layout: str
     rows: tuple[Row | Fault, ...]
     ignored: Mapping[str, int]
+    text_only: int = 0
 
 
 def read_rows(path: Path) -> Source:
@@ -72,9 +78,12 @@ def read_rows(path: Path) -> Source:
         return _folder_rows(path)
     try:
         # What is no UTF-8 is kept as surrogates, to be told row by row.
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        content = path.read_bytes()
     except OSError as error:
         raise TrainingError(f"The data {path} cannot be read: {error.strerror}.") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TrainingError(f"The data {path} is UTF-16 text. Save the file as UTF-8.")
+    text = content.decode("utf-8-sig", "surrogateescape")
     begin = text.lstrip()
     if not begin:
         raise TrainingError(f"The data {path} is empty.")
@@ -96,7 +105,7 @@ def _folder_rows(folder: Path) -> Source:
     for name in _METADATA:
         if (folder / name).is_file():
             source = read_rows(folder / name)
-            return Source(source.path, "a Hugging Face imagefolder", source.rows, source.ignored)
+            return replace(source, layout="a Hugging Face imagefolder")
     files = sorted(path for path in folder.iterdir() if path.suffix in _FILE_KINDS)
     if len(files) == 1:
         return read_rows(files[0])
@@ -117,47 +126,57 @@ class _Reader:
         self._ignored: Counter[str] = Counter()
         self._dialogues = False
 
-    def source(self, layout: str, rows: Iterable[Row | Fault]) -> Source:
-        read = tuple(rows)
+    def source(self, layout: str, rows: Iterable[Row | Fault | None]) -> Source:
+        every = tuple(rows)
+        read = tuple(row for row in every if row)
         if self._dialogues:
             layout = f"LLaVA's conversations, {layout}"
-        return Source(self._path, layout, read, dict(self._ignored))
+        return Source(self._path, layout, read, dict(self._ignored), len(every) - len(read))
 
-    def json_lines(self, text: str) -> Iterator[Row | Fault]:
+    def json_lines(self, text: str) -> Iterator[Row | Fault | None]:
         for line, content in enumerate(text.split("\n"), start=1):
             if not content.strip():
                 continue
             try:
-                value = json.loads(content)
+                value = json.loads(content, object_pairs_hook=Doubled.of)
             except (ValueError, RecursionError) as error:
-                reason = getattr(error, "msg", "it is nested too deep")
+                reason = _reason(error)
                 yield fault(line, "no JSON", f"this line is no JSON: {reason}.", content)
                 continue
             yield self._row(line, value, content)
 
-    def json_list(self, text: str, start: int) -> Iterator[Row | Fault]:
-        for line, value, content in self._entries(text, start):
-            yield value if isinstance(value, Fault) else self._row(line, value, content)
+    def json_list(self, text: str, start: int) -> Iterator[Row | Fault | None]:
+        for entry, (line, value, content) in enumerate(self._entries(text, start), start=1):
+            row = value if isinstance(value, Fault) else self._row(line, value, content)
+            yield row and replace(row, entry=entry)
 
-    def release_list(self, text: str, start: int) -> Iterator[Row | Fault]:
-        for line, value, content in self._entries(text, start):
-            if not isinstance(value, dict) or "image_id" not in value:
-                yield value if isinstance(value, Fault) else self._row(line, value, content)
-                continue
-            number = value["image_id"]
-            if isinstance(number, str | int) and number != "":
-                others = {key: each for key, each in value.items() if key != "image_id"}
-                row = {"image": f"image/{number}.jpg", **others}
-                yield self._row(line, row, content)
-            else:
-                problem = f"image_id is {kind_of(number)}; expected text such as 12."
-                yield fault(line, "wrong type", problem, content)
+    def release_list(self, text: str, start: int) -> Iterator[Row | Fault | None]:
+        for entry, (line, value, content) in enumerate(self._entries(text, start), start=1):
+            row = self._release_row(line, value, content)
+            yield row and replace(row, entry=entry)
 
-    def csv_rows(self, text: str) -> Iterator[Row | Fault]:
+    def _release_row(self, line: int, value: object, content: str) -> Row | Fault | None:
+        if isinstance(value, Fault):
+            return value
+        if not isinstance(value, dict) or "image_id" not in value:
+            return self._row(line, value, content)
+        number = value["image_id"]
+        if isinstance(number, str | int) and number != "":
+            others = {key: each for key, each in value.items() if key != "image_id"}
+            return self._row(line, {"image": f"image/{number}.jpg", **others}, content)
+        problem = f"image_id is {kind_of(number)}; expected text such as 12."
+        return fault(line, "wrong type", problem, content)
+
+    def csv_rows(self, text: str) -> Iterator[Row | Fault | None]:
+        told = _SEPARATOR_LINE.match(text)
         header_line = text.partition("\n")[0]
-        separator = max(",;\t", key=header_line.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        separator = told[1] if told else max(",;\t", key=header_line.count)
+        # Strictly: else a quote that is never closed takes all rows after it into one answer.
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        begin = 1
         try:
+            if told:
+                next(reader)
             header = [name.strip() for name in next(reader)]
             self._check_header(header)
             begin = reader.line_num + 1
@@ -179,7 +198,10 @@ class _Reader:
                 }
                 yield self._row(line, filled, content)
         except csv.Error as error:
-            message = f"{self._path}, line {reader.line_num}: this is no CSV: {error}."
+            message = (
+                f"{self._path}: the row that begins in line {begin} is no CSV: {error}, in line"
+                f" {reader.line_num}. Is a quotation mark left open there, or not doubled?"
+            )
             raise TrainingError(message) from error
 
     def _check_header(self, header: list[str]) -> None:
@@ -188,6 +210,10 @@ class _Reader:
             names[0] for names in (IMAGE_NAMES, ANSWER_NAMES) if not given.intersection(names)
         ]
         if not lacking:
+            twice = [name for name in KNOWN if header.count(name) > 1]
+            if twice:
+                message = f"{self._path}: the column {twice[0]} is given twice."
+                raise TrainingError(message)
             return
         names = (name[:40] for name in header[:8])
         shown = ", ".join(name if name.isprintable() else ascii(name) for name in names)
@@ -205,7 +231,7 @@ class _Reader:
 
     def _entries(self, text: str, start: int) -> Iterator[tuple[int, Any, str]]:
         """Yield line, value and text of every entry of a JSON list that begins before start."""
-        decoder = json.JSONDecoder()
+        decoder = json.JSONDecoder(object_pairs_hook=Doubled.of)
         gap = re.compile(r"[\s,]*")
         position, line, counted = start, 1, 0
         while True:
@@ -221,15 +247,21 @@ class _Reader:
             try:
                 value, end = decoder.raw_decode(text, position)
             except (ValueError, RecursionError) as error:
-                reason = getattr(error, "msg", "it is nested too deep")
+                reason = _reason(error)
                 problem = f"this is no JSON, and nothing after it can be read: {reason}."
                 yield line, fault(line, "no JSON", problem, text[position : position + 200]), ""
                 return
             yield line, value, text[position:end]
             position = end
 
-    def _row(self, line: int, value: object, content: str) -> Row | Fault:
+    def _row(self, line: int, value: object, content: str) -> Row | Fault | None:
         row, unknown = read_row(line, value, content, self._path.parent)
         self._ignored.update(unknown)
         self._dialogues |= isinstance(value, dict) and "conversations" in value
         return row
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "it is nested too deep" if isinstance(error, RecursionError) else "a number is too long"

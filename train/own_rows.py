@@ -3,6 +3,7 @@
 Only a row's own shape is checked here; what does not fit becomes a `Fault` in the row's place.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ ANSWER_NAMES = ("answer", "caption", "text")
 """What a column or key may be called; the first of each is how messages call it."""
 
 KNOWN = (*IMAGE_NAMES, *INSTRUCTION_NAMES, *ANSWER_NAMES, "conversations", "id")
+_ROLES = (("human", "user"), ("gpt", "assistant"))
+"""Who asks and who answers in LLaVA's conversations, and what others call them."""
+
 _PICTURE_MARKS = ("<Img><ImageHere></Img>", "<image>")
 
 
@@ -30,6 +34,7 @@ class Row:
         exchanges: Questions and answers. The first question is empty if one is to be drawn.
         picture_turn: Which exchange the picture belongs to.
         content: The row as it is written, its beginning.
+        entry: Which entry of a JSON list it is, from 1; 0 where a line is a row.
     """
 
     line: int
@@ -37,6 +42,7 @@ class Row:
     exchanges: tuple[tuple[str, str], ...]
     picture_turn: int = 0
     content: str = ""
+    entry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,29 @@ class Fault:
         cause: A few words that such rows are counted by.
         problem: A sentence on this one.
         content: The row itself.
+        entry: Which entry of a JSON list it is, from 1; 0 where a line is a row.
     """
 
     line: int
     cause: str
     problem: str
     content: str = ""
+    entry: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where it stands; lists are often written on one line."""
+        return f"line {self.line}, entry {self.entry:,}" if self.entry else f"line {self.line}"
+
+
+class Doubled(dict[str, object]):
+    """An object of JSON in which a key stands twice; a dict keeps the last in silence."""
+
+    @staticmethod
+    def of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        """What a JSON decoder makes of an object's keys and values."""
+        row = dict(pairs)
+        return row if len(row) == len(pairs) else Doubled(pairs)
 
 
 class _FaultError(Exception):
@@ -62,7 +85,7 @@ class _FaultError(Exception):
 
 def read_row(
     line: int, value: object, content: str, folder: Path
-) -> tuple[Row | Fault, tuple[str, ...]]:
+) -> tuple[Row | Fault | None, tuple[str, ...]]:
     """Reads one row.
 
     Args:
@@ -72,7 +95,8 @@ def read_row(
         folder: What a picture's path is relative to.
 
     Returns:
-        The row, or what is wrong with it; and the keys that nothing is read from.
+        The row, what is wrong with it, or nothing if it is a conversation without a picture; and
+        the keys that nothing is read from.
     """
     try:
         return _read(line, value, content, folder)
@@ -81,16 +105,22 @@ def read_row(
         return fault(line, cause, problem, content), ()
 
 
-def _read(line: int, value: object, content: str, folder: Path) -> tuple[Row, tuple[str, ...]]:
+def _read(
+    line: int, value: object, content: str, folder: Path
+) -> tuple[Row | None, tuple[str, ...]]:
     if any("\udc80" <= character <= "\udcff" for character in content):
         raise _FaultError("not UTF-8", "this row is no UTF-8 text. Save the file as UTF-8.")
     if not isinstance(value, dict):
         problem = f"{kind_of(value)} given; expected an object such as {_EXAMPLE}."
         raise _FaultError("wrong type", problem)
+    if isinstance(value, Doubled):
+        raise _FaultError("two keys for one thing", "a key is given twice in this row.")
     unknown = _check_names(value)
-    path = folder / _picture(value)
+    if _text_only(value):
+        return None, unknown
+    path = _path(folder, _picture(value))
     if "conversations" in value:
-        exchanges, picture_turn = _dialogue(value["conversations"])
+        exchanges, picture_turn = _dialogue(_messages(value["conversations"]))
     else:
         exchanges, picture_turn = (_exchange(value),), 0
     return Row(line, path, exchanges, picture_turn, content[:_KEPT_CHARACTERS]), unknown
@@ -129,6 +159,14 @@ def _check_names(row: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(_writable(name) for name in unknown)
 
 
+def _text_only(row: Mapping[str, object]) -> bool:
+    """Whether this is a conversation about no picture; one that shows a mark has lost its own."""
+    messages = row.get("conversations")
+    if not isinstance(messages, list) or any(row.get(name) is not None for name in IMAGE_NAMES):
+        return False
+    return bool(messages) and not any(mark in str(messages) for mark in _PICTURE_MARKS)
+
+
 def _picture(row: Mapping[str, object]) -> str:
     name = next((name for name in IMAGE_NAMES if name in row), "")
     if not name:
@@ -140,6 +178,17 @@ def _picture(row: Mapping[str, object]) -> str:
         problem = f"{name} is an address, {image[:80]!r}; expected a file beside the data."
         raise _FaultError("no image", problem)
     return image
+
+
+def _path(folder: Path, image: str) -> Path:
+    """Where a picture lies; a path that Windows wrote is read as it was meant."""
+    path = folder / image
+    if "\\" not in image or os.name == "nt" or path.exists():
+        return path
+    if re.match(r"[A-Za-z]:|\\\\", image):
+        problem = f"{image[:80]} is a place of Windows; expected a path relative to the data."
+        raise _FaultError("no image", problem)
+    return folder / image.replace("\\", "/")
 
 
 def _exchange(row: Mapping[str, object]) -> tuple[str, str]:
@@ -159,12 +208,11 @@ def _exchange(row: Mapping[str, object]) -> tuple[str, str]:
     return question, answer
 
 
-def _dialogue(messages: object) -> tuple[tuple[tuple[str, str], ...], int]:
-    """Return questions and answers of LLaVA's messages, and the turn with the picture."""
+def _messages(messages: object) -> list[tuple[str, str]]:
+    """Return questions and answers of LLaVA's messages, as they are written."""
     if not isinstance(messages, list) or not messages:
         raise _FaultError("wrong type", f"conversations is {kind_of(messages)}; expected a list.")
     texts: list[str] = []
-    slots: list[int] = []
     for number, message in enumerate(messages, start=1):
         role, value = (
             (message.get("from"), message.get("value")) if isinstance(message, dict) else (0, 0)
@@ -173,24 +221,37 @@ def _dialogue(messages: object) -> tuple[tuple[tuple[str, str], ...], int]:
         if not isinstance(role, str) or not isinstance(value, str):
             problem = f'{where}: expected {{"from": "human" or "gpt", "value": text}}.'
             raise _FaultError("wrong type", problem)
-        expected = "human" if number % 2 else "gpt"
-        if role != expected:
-            hint = "" if role in ("human", "gpt") else " " + did_you_mean(role, ("human", "gpt"))
-            problem = f"{where} is from {role!r}; expected {expected!r}, turn about.{hint}"
+        if role == "system":
+            problem = f"{where} is from 'system'; nothing can be taught of it here. Take it out."
+            raise _FaultError("system message", problem)
+        expected = _ROLES[1 - number % 2]
+        if role not in expected:
+            names = [name for pair in _ROLES for name in pair]
+            hint = "" if role in names else " " + did_you_mean(role, names)
+            problem = f"{where} is from {role!r}; expected {expected[0]!r}, turn about.{hint}"
             raise _FaultError("order of the conversation", problem)
-        if expected == "human":
-            value, count = _without_slot(value)
-            slots += [number // 2] * count
-            if not value and number > 1:
-                raise _FaultError("empty question", f"{where} is empty; expected a question.")
         texts.append(value)
     if len(texts) % 2:
-        problem = "the last message is from 'human'; expected an answer from 'gpt' after it."
+        problem = f"the last message is from {role!r}; expected an answer from 'gpt' after it."
         raise _FaultError("order of the conversation", problem)
-    if len(slots) != 1:
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _dialogue(messages: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], int]:
+    """Return questions and answers, and the turn with the picture: the first if none is marked."""
+    exchanges: list[tuple[str, str]] = []
+    slots: list[int] = []
+    for number, (written, answer) in enumerate(messages):
+        question, count = _without_slot(written)
+        slots += [number] * count
+        if not question and number:
+            where = f"conversations, message {2 * number + 1}"
+            raise _FaultError("empty question", f"{where} is empty; expected a question.")
+        exchanges.append((question, answer))
+    if len(slots) > 1:
         problem = f"{len(slots)} times <image> given for one picture; expected it once."
         raise _FaultError("image slots", problem)
-    return tuple(zip(texts[::2], texts[1::2], strict=True)), slots[0]
+    return tuple(exchanges), slots[0] if slots else 0
 
 
 def _without_slot(text: str) -> tuple[str, int]:

@@ -8,9 +8,13 @@ With nothing else, stages 1 and 2 train the embedded default on generated pictur
 minutes on a CPU. --data my.jsonl trains it on your own, after a check of every row; --check-data
 makes that check alone. Ctrl-C saves and stops; --resume goes on. Stage 0 takes about two hours on 2
 cores; run again, it goes on from its last check.
+
+Several devices share every batch: torchrun --nproc_per_node 4 train/run.py --stage 1, or accelerate
+launch; the run is the same, and one begun with four processes can go on with one.
 """
 
 import argparse
+import errno
 import logging
 import shlex
 import sys
@@ -19,22 +23,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from train.held_out import Look
+    from accelerate import Accelerator
+
     from train.run_folder import RunFolder
     from train.settings import TrainSettings
     from train.stages import Stage
     from train.validation import Checked
 
 
+def say(text: str) -> None:
+    """Writes a line for the person who runs this."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def say_beside_bar(text: str) -> None:
+    """The same above a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a stage and returns the process's exit code."""
-    options = _parser().parse_args(arguments)
+    from train.options import parse, resumes
+
+    options = parse(arguments, __doc__ or "")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     from minigpt4.errors import MiniGPT4Error
     from train.errors import TrainingInterruptedError
 
     try:
+        options.resume = resumes(options)
         if options.stage == 0:
             train_parts(options)
         else:
@@ -44,6 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     except MiniGPT4Error as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        place = f" for {error.filename}" if error.filename else ""
+        sys.stderr.write(
+            f"The disk takes no more{place}: {error.strerror}. A checkpoint that was saved is"
+            " unchanged. Make room, then go on with --resume auto.\n"
+        )
         return 1
     except KeyboardInterrupt:
         return 130
@@ -56,10 +86,11 @@ def train_parts(options: argparse.Namespace) -> None:
     from train.settings import parts_overrides
     from train.tiny.stage0 import run
 
-    if options.config or options.set or options.data or options.check_data:
+    given = options.config, options.set, options.data, options.check_data, options.cache_features
+    if any(given):
         message = (
-            "Stage 0 takes no --config, no --set and no --data: its settings are its code, and its"
-            " pictures are generated."
+            "Stage 0 takes no --config, no --set, no --data and no --cache-features: its settings"
+            " are its code, and its pictures are generated."
         )
         raise TrainingError(message)
     output = options.output or Path("runs/stage0")
@@ -70,48 +101,59 @@ def train_parts(options: argparse.Namespace) -> None:
 
 def train_projection(options: argparse.Namespace) -> None:
     """Stages 1 and 2: the projection alone."""
-    asked = _asked_settings(options)  # before torch: what is wrong in them is told at once
+    from train.options import asked_settings, output_of, stored_settings, with_flags
+
+    asked = asked_settings(options)  # before torch: what is wrong in them is told at once
 
     if options.check_data:
-        checked_data(asked or _stored_settings(options))
+        check_data(asked or stored_settings(options))
         return
 
-    from train.held_out import HeldOut, write_samples
-    from train.loop import Run, new_accelerator, train
-    from train.own_data import keep_pictures, record_of
-    from train.plot import plot_run
-    from train.run_folder import RunFolder, read_lines
-    from train.samples import Batches
-    from train.stages import (
-        answer_tokens,
-        load_frozen_parts,
-        parts_table,
-        stage_of,
-        start_projection,
-    )
-    from train.validation import fault_records
+    from accelerate.utils import broadcast_object_list
 
-    settings = asked or _stored_settings(options)
-    folder = RunFolder(_output(options))
-    own = checked_data(settings) if settings.own_data.path else None
+    from train.frozen import load_frozen_parts, start_projection
+    from train.held_out import HeldOut
+    from train.look_once import look_once
+    from train.looks import Looks
+    from train.loop import Run, held_in, new_accelerator, train
+    from train.run_folder import RunFolder
+    from train.samples import Batches
+    from train.settings import data_of
+    from train.sharding import check_sharing, loading_device, share_out
+    from train.stages import answer_limit, parts_table, stage_of
+    from train.trackers import Trackers, check_trackers
+
+    settings = with_flags(asked or stored_settings(options), options)
+    check_trackers(settings)
+    check_sharing(settings)
     accelerator = new_accelerator(settings)
+    leads = accelerator.is_main_process
+    # Of several processes the first one speaks and writes, and says where.
+    (path,) = broadcast_object_list([output_of(options) if leads else None])
+    folder = RunFolder(path)
+    own = checked_data(settings, aloud=leads) if settings.own_data.path else None
     stage = stage_of(settings, own)
-    model, frozen = load_frozen_parts(settings.model)
+    model, frozen = load_frozen_parts(
+        settings.model, loading_device(accelerator), held_in(settings)
+    )
     came_from = start_projection(model, settings, frozen)
     batches = Batches(
-        model, stage.prompt_format, stage.sample_of, answer_tokens(settings) if own else None
+        model,
+        stage.prompt_format,
+        stage.sample_of,
+        answer_limit(settings),
+        workers=settings.workers,
+        tally=stage.web,
     )
+    shared = share_out(model, accelerator)
     model.to(accelerator.device)
-    say(parts_table(model))
-    data = "generated pictures" if own is None else str(own.source.path)
-    say(f"Projection: {came_from}. Data: {data}. Device: {accelerator.device}.")
-    if own is not None:
-        say(_epochs(settings, stage))
-        say(keep_pictures(batches.query_outputs, own.rows, settings.own_data.keep_mb))
-        folder.begin_data(record_of(own), fault_records(own.faults))
-    say(f"Everything goes to {folder.path}.")
-    if not options.resume:  # a run that goes on keeps what it was begun with
-        folder.begin(settings)
+    tell = say if leads else lambda _text: None
+    keeps = look_once(settings, stage, model, batches, accelerator, own=own, say=tell)
+    if leads:
+        say(parts_table(model))
+        say(f"Projection: {came_from}. Data: {data_of(settings)}. Device: {_devices(accelerator)}.")
+        say(f"{_epochs(settings, stage)}{keeps}{shared}Everything goes to {folder.path}.")
+        begin(folder, settings, own, goes_on=options.resume)
     held_out = HeldOut(
         model,
         batches,
@@ -122,22 +164,55 @@ def train_projection(options: argparse.Namespace) -> None:
         learned=stage.learned,
     )
 
-    def check(step: int) -> None:
-        look = held_out.look()
-        write_samples(folder, held_out, look, step)
-        looks = {row["step"]: row["held_out_loss"] for row in read_lines(folder.samples)}
-        title = f"Stage {settings.stage}: loss of the projection"
-        plot_run(folder.loss_curve, read_lines(folder.metrics), sorted(looks.items()), title)
-        _say_look(step, look, settings.stage)
-
+    trackers = Trackers(accelerator, settings, folder.path)
+    looks = Looks(held_out, settings, folder, trackers, say_beside_bar if leads else None)
     run = Run(model, batches, settings, folder, frozen)
-    position = train(run, accelerator, check, resume=options.resume)
-    say(f"Done: {position.step:,} steps in {position.seconds / 60:.1f} minutes.")
-    _say_losses(folder)
-    _say_saved(folder, settings)
+    position = train(run, accelerator, looks.at, resume=options.resume, trackers=trackers)
+    if leads:
+        say(f"Done: {position.step:,} steps in {position.seconds / 60:.1f} minutes.")
+        _say_read(stage)
+        _say_losses(folder)
+        _say_saved(folder, settings)
+    accelerator.end_training()
 
 
-def checked_data(settings: "TrainSettings") -> "Checked":
+def begin(
+    folder: "RunFolder", settings: "TrainSettings", own: "Checked | None", *, goes_on: bool
+) -> None:
+    """Writes down what a run begins with; one that goes on keeps what it was begun with."""
+    from train.own_data import record_of
+    from train.validation import fault_records
+
+    if own is not None:
+        folder.begin_data(record_of(own), fault_records(own.faults))
+    if not goes_on:
+        folder.begin(settings)
+
+
+def check_data(settings: "TrainSettings") -> None:
+    """Checks data without training: a user's own rows, or every sample of every shard.
+
+    Raises:
+        TrainingError: If training cannot start on them.
+    """
+    from train.web_data import WebData
+
+    if not settings.shards.sources:
+        checked_data(settings)
+        return
+    for line in WebData(settings.shards, stage=settings.stage, seed=settings.seed).check():
+        say(line)
+
+
+def _devices(accelerator: "Accelerator") -> str:
+    """Where a run computes."""
+    processes = accelerator.num_processes
+    return (
+        f"{accelerator.device}, {processes} processes" if processes > 1 else f"{accelerator.device}"
+    )
+
+
+def checked_data(settings: "TrainSettings", *, aloud: bool = True) -> "Checked":
     """Checks a user's own data and tells what was found.
 
     Raises:
@@ -147,146 +222,27 @@ def checked_data(settings: "TrainSettings") -> "Checked":
     from train.stages import check_own_data
 
     checked = check_own_data(settings)
-    say("\n".join(checked.lines()))
+    if aloud:
+        say("\n".join(checked.lines()))
     if checked.stops:
         raise TrainingError(checked.stops)
     return checked
 
 
-def say(text: str) -> None:
-    """Writes a line for the person who runs this."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python train/run.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--stage", type=int, choices=(0, 1, 2), required=True, help="what to train")
-    parser.add_argument(
-        "--config", type=Path, help="settings (default: train/configs/tiny_stage<N>.yaml)"
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        help="your own pictures and texts: a .jsonl, .json or .csv file, or a folder with one; see"
-        " docs/training.md (config: train/configs/own_data_stage<N>.yaml)",
-    )
-    parser.add_argument("--check-data", action="store_true", help="check --data, and train nothing")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that win over the file's, such as schedule.steps=200",
-    )
-    parser.add_argument(
-        "--output", type=Path, help="folder of the run (default: the next free runs/stage<N>)"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint in --output (default: the newest runs/stage<N>); stage 0"
-        " always does",
-    )
-    return parser
-
-
-def _output(options: argparse.Namespace) -> Path:
-    """The run's folder: the one asked for, else the newest to resume, else a free one."""
-    from train.errors import TrainingError
-    from train.run_folder import RunFolder
-
-    name = f"stage{options.stage}"
-    if options.output is None and options.resume:
-        candidates = [RunFolder(path) for path in Path("runs").glob(f"{name}*")]
-        begun = [each for each in candidates if each.checkpoint.is_file()]
-        if not begun:
-            raise TrainingError(f"There is no run of stage {options.stage} in runs/ to resume.")
-        return max(begun, key=lambda each: each.checkpoint.stat().st_mtime).path
-    if options.output is None:
-        number = 1
-        path = Path("runs") / name
-        while path.exists():
-            number += 1
-            path = Path("runs") / f"{name}-{number}"
-        return path
-    output: Path = options.output
-    if not options.resume and RunFolder(output).metrics.is_file():
-        message = (
-            f"{output} holds a run already. Add --resume to go on, or choose another --output."
-        )
-        raise TrainingError(message)
-    return output
-
-
-def _asked_settings(options: argparse.Namespace) -> "TrainSettings | None":
-    """The settings asked for; None if a run goes on with those it was started with."""
-    from train.errors import TrainingError
-    from train.settings import DEFAULT_CONFIGS, OWN_DATA_CONFIGS, load_settings
-
-    if options.resume and options.config is None and not options.set:
-        return None
-    defaults = DEFAULT_CONFIGS if options.data is None else OWN_DATA_CONFIGS
-    data = [] if options.data is None else [f"own_data.path={options.data}"]
-    settings = load_settings(options.config or defaults[options.stage], [*options.set, *data])
-    _check_stage(options, settings)
-    if options.check_data and not settings.own_data.path:
-        raise TrainingError("--check-data needs --data: the file or folder to check.")
-    return settings
-
-
-def _stored_settings(options: argparse.Namespace) -> "TrainSettings":
-    """The settings of the run that goes on."""
-    from train.errors import TrainingError
-    from train.run_folder import RunFolder
-
-    folder = RunFolder(_output(options))
-    settings = folder.stored_settings()
-    _check_stage(options, settings)
-    if options.data is not None and str(options.data) != settings.own_data.path:
-        before = settings.own_data.path or "generated pictures"
-        message = (
-            f"The run in {folder.path} was begun with {before}, and --data is {options.data}. Leave"
-            " --data out to go on, or choose another --output."
-        )
-        raise TrainingError(message)
-    return settings
-
-
-def _check_stage(options: argparse.Namespace, settings: "TrainSettings") -> None:
-    from train.errors import TrainingError
-
-    if settings.stage != options.stage:
-        message = f"--stage {options.stage} given, and the settings are for stage {settings.stage}."
-        raise TrainingError(message)
-
-
-def _say_look(step: int, look: "Look", stage: int) -> None:
-    from tqdm import tqdm
-
-    answer = look.answers[0]
-    shown = answer if len(answer) <= 100 else f"{answer[:100]}..."
-    asked, learned = len(look.answers), len(look.learned_answers)
-    line = f"step {step:>6,}  held-out loss {look.loss:.3f}"
-    if stage > 1:  # a caption is one of many that would be right
-        line += f", {look.right} of {asked} answers exact"
-    if learned:
-        line += f" (of pictures learned from, {look.learned_right} of {learned})"
-    tqdm.write(f"{line}: {shown!r}", file=sys.stdout)
-
-
 def _epochs(settings: "TrainSettings", stage: "Stage") -> str:
-    rows, samples = stage.epoch_samples or 1, settings.schedule.steps * settings.samples_per_step
+    if stage.epoch_samples is None:
+        return ""
+    rows, samples = stage.epoch_samples, settings.schedule.steps * settings.samples_per_step
     return (
         f"{rows:,} samples to learn from, {len(stage.for_loss)} held out; "
         f"{settings.schedule.steps:,} steps of {settings.samples_per_step} are "
-        f"{samples / rows:,.1f} epochs."
+        f"{samples / rows:,.1f} epochs.\n"
     )
+
+
+def _say_read(stage: "Stage") -> None:
+    if stage.web is not None:
+        say(f"  {stage.web.said()}")
 
 
 def _say_losses(folder: "RunFolder") -> None:
@@ -304,23 +260,25 @@ def _say_losses(folder: "RunFolder") -> None:
 
 
 def _say_saved(folder: "RunFolder", settings: "TrainSettings") -> None:
-    from train.settings import changed_parts
+    from train.settings import as_saved, changed_learning, changed_parts, demo_parts
 
+    settings = as_saved(settings, folder.qformer)
     for path, what in (
         (folder.projection, "the projection"),
         (folder.checkpoint, "all that --resume needs"),
-        (folder.samples_page, "answers about held-out pictures, look by look"),
+        (folder.sheet, "answers about held-out pictures, look by look"),
         (folder.loss_curve, "the loss curve"),
     ):
         say(f"  {path}  {what}")
     if settings.stage == 1:
         start = [f"start={folder.projection}", *changed_parts(settings)]
+        start += changed_learning(settings)
         say("Go on with stage 2:")
         own = settings.own_data.path
         data = f"--data {shlex.quote(own)} " if own else ""
         say(f"  python train/run.py --stage 2 {data}{_overrides(start)}")
     else:
-        projection = [f"model.projection={folder.projection}", *changed_parts(settings)]
+        projection = [f"model.projection={folder.projection}", *demo_parts(settings)]
         say("Talk to it:")
         say(f"  python demo.py {_overrides(projection)}")
 

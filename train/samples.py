@@ -5,12 +5,15 @@ samples here are generated, and nothing of them is kept on disk; `train.own_data
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from minigpt4.conversation import Conversation, Turn, render
@@ -21,6 +24,8 @@ from train.cartoon.describe import Exchange, ask_to_describe, caption, describe,
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, make_scene
 from train.errors import TrainingError
+from train.lengths import grouped, worth_a_pass
+from train.prefetch import in_order
 from train.query_outputs import QueryOutputs
 from train.settings import CartoonSettings
 
@@ -65,7 +70,9 @@ def read_instructions(path: Path) -> tuple[str, ...]:
             lines out without a word.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"The instructions {path} are no UTF-8. Save the file so.") from error
     except OSError as error:
         raise TrainingError(f"The instructions {path} cannot be read: {error.strerror}.") from error
     instructions = []
@@ -122,6 +129,71 @@ def training_seed(stage: int, number: int) -> int:
     return stage * _STAGE_SEEDS + number
 
 
+class Tally(Protocol):
+    """Counts of what was read, which are kept where the run is and arise in its workers."""
+
+    def apart(self) -> None:
+        """From here on somebody else adds the counts up and judges them."""
+
+    def taken(self) -> Any:  # noqa: ANN401 - what `add` of the same kind takes
+        """The counts since they were taken before."""
+
+    def add(self, taken: Any) -> None:  # noqa: ANN401
+        """Adds what was counted elsewhere.
+
+        Raises:
+            TrainingError: If too much was lost.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which samples of every step a process takes.
+
+    Attributes:
+        stage: Which stage's samples.
+        batch_size: Samples of a batch, in all parts together.
+        accumulation: Batches of a step.
+        part: Which of the `parts` of every batch.
+        parts: In how many parts a batch is shared out.
+    """
+
+    stage: int
+    batch_size: int
+    accumulation: int
+    part: int = 0
+    parts: int = 1
+
+    def seeds(self, step: int) -> list[int]:
+        """The samples of a step, counted from 0, in order."""
+        first = step * self.batch_size * self.accumulation
+        return [
+            training_seed(self.stage, number)
+            for start in range(first, first + self.batch_size * self.accumulation, self.batch_size)
+            for number in range(start + self.part, start + self.batch_size, self.parts)
+        ]
+
+    @property
+    def rows(self) -> int:
+        """The most samples of a batch of this part."""
+        return len(range(self.part, self.batch_size, self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch as far as it can be made without weights.
+
+    Attributes:
+        tokens: Its conversations.
+        pictures: The keys of their pictures.
+        pixel_values: `(3, S, S)`, of the pictures whose query output is not known yet.
+    """
+
+    tokens: tuple[PromptTokens, ...]
+    pictures: tuple[str, ...]
+    pixel_values: Mapping[str, NDArray[np.float32]]
+
+
 class Batches:
     """Turns the samples of a step into what the model's loss reads.
 
@@ -134,6 +206,9 @@ class Batches:
         prompt_format: PromptFormat,
         sample_of: SampleOf,
         answer_tokens: int | None = None,
+        *,
+        workers: int = 0,
+        tally: Tally | None = None,
     ) -> None:
         """Joins the parts.
 
@@ -142,28 +217,94 @@ class Batches:
             prompt_format: How samples are written down.
             sample_of: Samples by seed.
             answer_tokens: The longest answer; None leaves all as long as they are.
+            workers: Processes that prepare the next steps; 0 prepares each when it is asked for.
+            tally: What `sample_of` counts by.
         """
         self._model = model
         self._prompt_format = prompt_format
         self._sample_of = sample_of
         self._answer_tokens = answer_tokens
+        self._workers = workers
+        self._tally = tally
+        self._ahead: tuple[Share, int, Iterator[tuple[list[Prepared], Any]]] | None = None
         self.query_outputs = QueryOutputs(model)
 
     def of_step(
-        self, stage: int, step: int, batch_size: int, accumulation: int
+        self,
+        stage: int,
+        step: int,
+        batch_size: int,
+        accumulation: int,
+        *,
+        part: int = 0,
+        parts: int = 1,
     ) -> Iterator[TrainingBatch]:
-        """Yields the `accumulation` batches of one optimiser step; the same step, the same data."""
-        first = step * batch_size * accumulation
-        for start in range(first, first + batch_size * accumulation, batch_size):
-            seeds = [training_seed(stage, number) for number in range(start, start + batch_size)]
-            yield self.of_samples([self._sample_of(seed) for seed in seeds])
+        """Yields the batches of one optimiser step; the same step, the same data.
+
+        Samples of like length stand together; see `train.lengths`. There are `accumulation`
+        batches, or a few more where that saves much padding and there is one part only.
+
+        Args:
+            stage: Which stage's samples.
+            step: Counted from 0.
+            batch_size: Samples of a batch, in all parts together.
+            accumulation: Batches of a step.
+            part: Which of the `parts` of every batch; each process takes one.
+            parts: In how many parts a batch is shared out.
+        """
+        share = Share(stage, batch_size, accumulation, part, parts)
+        for prepared in self._prepared(share, step):
+            yield self._finished(prepared)
 
     def of_samples(self, samples: Sequence[Sample]) -> TrainingBatch:
         """Draws together samples, with one query output `(Q, Dq)` a picture."""
-        model = self._model
-        outputs = self.query_outputs.of({each.key: each.load for each in samples})
         tokens = [self._tokens(sample.conversation) for sample in samples]
-        batch = collate(tokens, outputs, model.language.eos_id)
+        return self._finished(self._prepare(samples, tokens))
+
+    def _prepared(self, share: Share, step: int) -> Iterator[Prepared]:
+        """The batches of a step, from the workers if there are any."""
+        if not self._workers:
+            return self._prepare_step(share, step)
+        if self._ahead is None or self._ahead[:2] != (share, step):
+            self._ahead = (share, step, self._look_ahead(share, step))
+        steps = self._ahead[2]
+        prepared, counted = next(steps)
+        self._ahead = (share, step + 1, steps)
+        if self._tally is not None:
+            self._tally.add(counted)
+        return iter(prepared)
+
+    def _look_ahead(self, share: Share, step: int) -> Iterator[tuple[list[Prepared], Any]]:
+        tally = self._tally
+
+        def make(number: int) -> tuple[list[Prepared], Any]:
+            prepared = list(self._prepare_step(share, number))
+            return prepared, None if tally is None else tally.taken()
+
+        return in_order(
+            make, count(step), self._workers, (lambda: None) if tally is None else tally.apart
+        )
+
+    def _prepare_step(self, share: Share, step: int) -> Iterator[Prepared]:
+        samples = [self._sample_of(seed) for seed in share.seeds(step)]
+        tokens = [self._tokens(sample.conversation) for sample in samples]
+        lengths = [len(each.ids) for each in tokens]
+        cut_saves = worth_a_pass(self._model.device.type) if share.parts == 1 else None
+        for places in grouped(lengths, share.rows, cut_saves=cut_saves):
+            yield self._prepare(
+                [samples[place] for place in places], [tokens[place] for place in places]
+            )
+
+    def _prepare(self, samples: Sequence[Sample], tokens: Sequence[PromptTokens]) -> Prepared:
+        loads = {each.key: each.load for each in samples}
+        new = {key: load for key, load in loads.items() if not self.query_outputs.knows(key)}
+        values = {key: self.query_outputs.pixel_values(load()) for key, load in new.items()}
+        return Prepared(tuple(tokens), tuple(loads), values)
+
+    def _finished(self, prepared: Prepared) -> TrainingBatch:
+        model = self._model
+        outputs = self.query_outputs.looked(prepared.pictures, prepared.pixel_values)
+        batch = collate(prepared.tokens, outputs, model.language.eos_id)
         return TrainingBatch(
             **{each.name: getattr(batch, each.name).to(model.device) for each in fields(batch)}
         )

@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from minigpt4.build import build_frozen_parts
-from minigpt4.checkpoints.fingerprints import fingerprint
-from minigpt4.checkpoints.native import ProjectionRecord, load_projection
 from minigpt4.config import locate
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.models.presets import preset_named
@@ -17,10 +13,18 @@ from train.answer_limit import RELEASED_LIMITS
 from train.errors import TrainingError
 from train.own_data import OwnData
 from train.own_layouts import read_rows
-from train.samples import Sample, SampleOf, aligned_sample, caption_sample, read_instructions
-from train.settings import ROOT, PartsSettings, TrainSettings
+from train.samples import (
+    Sample,
+    SampleOf,
+    aligned_sample,
+    caption_sample,
+    read_instructions,
+    training_seed,
+)
+from train.settings import ROOT, TrainSettings
 from train.tiny.language import HELD_OUT_SEEDS
 from train.validation import Checked, check_rows, limits_of
+from train.web_data import WebData
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Stage:
         for_loss: Held-out samples whose loss is computed at every look.
         epoch_samples: Samples of an epoch; None for generated pictures, which never come back.
         learned: Samples that steps show, put to the model too at every look.
+        web: Where its samples come from, if that is shards.
     """
 
     prompt_format: PromptFormat
@@ -42,6 +47,7 @@ class Stage:
     for_loss: tuple[Sample, ...]
     epoch_samples: int | None = None
     learned: tuple[Sample, ...] = ()
+    web: WebData | None = None
 
 
 def stage_of(settings: TrainSettings, own: Checked | None = None) -> Stage:
@@ -52,7 +58,7 @@ def stage_of(settings: TrainSettings, own: Checked | None = None) -> Stage:
         own: A user's own data, checked; None teaches on generated pictures.
 
     Raises:
-        TrainingError: If the instructions of stage 2 cannot be read.
+        TrainingError: If the instructions of stage 2, or the shards, cannot be read.
     """
     prompt_format, salt = prompt_format_of(settings), settings.seed
     instructions = instructions_of(settings)
@@ -73,7 +79,14 @@ def stage_of(settings: TrainSettings, own: Checked | None = None) -> Stage:
             data.shown,
         )
 
+    if settings.shards.sources:
+        web = WebData(settings.shards, stage=settings.stage, seed=settings.seed)
+        asked = settings.check_pictures
+        kept = web.held_out(asked + settings.check_samples)
+        return Stage(prompt_format, web.sample_of, kept[:asked], kept[asked:], web=web)
+
     def sample_of(seed: int) -> Sample:
+        seed = _coming_back(seed, settings)
         if settings.stage == 1:
             return caption_sample(seed, settings.data, salt=salt)
         return aligned_sample(seed, settings.data, instructions, salt=salt)
@@ -83,6 +96,14 @@ def stage_of(settings: TrainSettings, own: Checked | None = None) -> Stage:
         sample_of(HELD_OUT_SEEDS + number) for number in range(pictures + settings.check_samples)
     ]
     return Stage(prompt_format, sample_of, tuple(held_out[:pictures]), tuple(held_out[pictures:]))
+
+
+def _coming_back(seed: int, settings: TrainSettings) -> int:
+    """The seed of a sample, where there are so many different ones only; held-out ones stay."""
+    samples, first = settings.data.samples, training_seed(settings.stage, 0)
+    if samples is None or seed >= HELD_OUT_SEEDS:
+        return seed
+    return first + (seed - first) % samples
 
 
 def prompt_format_of(settings: TrainSettings) -> PromptFormat:
@@ -118,60 +139,30 @@ def check_own_data(settings: TrainSettings) -> Checked:
     return check_rows(read_rows(Path(settings.own_data.path).expanduser()), limits)
 
 
+def answer_limit(settings: TrainSettings) -> int | None:
+    """The longest answer of a run; None for generated pictures, whose answers are short."""
+    ours = not settings.own_data.path and not settings.shards.sources
+    return None if ours else answer_tokens(settings)
+
+
 def answer_tokens(settings: TrainSettings) -> int:
-    """The longest answer of a user's own data."""
+    """The longest answer of data that we did not make."""
     return settings.own_data.answer_tokens or RELEASED_LIMITS[settings.stage]
 
 
-def load_frozen_parts(parts: PartsSettings) -> tuple[MiniGPT4, str]:
-    """Loads everything but the projection, whose weights are left random.
-
-    Returns:
-        The model, and the fingerprint of its frozen parts.
-
-    Raises:
-        CheckpointError: If a part is missing or does not fit.
-        ConfigError: If there is no such preset.
-    """
-    vision, qformer = locate(parts.vision), locate(parts.qformer)
-    folder = locate(parts.language_model)
-    model = build_frozen_parts(preset_named(parts.preset), vision, qformer, folder)
-    return model, fingerprint(vision, qformer, folder)
-
-
-def start_projection(model: MiniGPT4, settings: TrainSettings, frozen: str) -> str:
-    """Fills the projection with what the stage starts from.
-
-    Args:
-        model: Its projection is filled in place.
-        settings: `start` names a projection; empty re-initialises it, as stage 1 does.
-        frozen: Fingerprint of the model's frozen parts.
-
-    Returns:
-        Where it came from, for a person.
-
-    Raises:
-        CheckpointError: If the projection to start from is missing or belongs to other parts.
-    """
-    if not settings.start:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            model.projection.reset_parameters()
-        return f"random (seed {settings.seed})"
-    record: ProjectionRecord = load_projection(
-        locate(settings.start), model.projection, frozen=frozen
-    )
-    return f"{settings.start} (stage {record.stage}, step {record.step:,})"
+def learned_parameters(model: MiniGPT4) -> list[nn.Parameter]:
+    """All that a step changes, in one order: the projection's, then the Q-Former's if it learns."""
+    return [each for part in model.learned_parts.values() for each in part.parameters()]
 
 
 def check_frozen(model: MiniGPT4) -> None:
-    """Makes sure that the projection alone will learn.
+    """Makes sure that what is to learn will, and nothing else.
 
     Raises:
-        TrainingError: If any other parameter would get a gradient, the projection would get none,
-            or a frozen part is not in eval mode.
+        TrainingError: If any other parameter would get a gradient, one of these would get none, or
+            a part other than the projection is not in eval mode.
     """
-    expected = {id(parameter) for parameter in model.projection.parameters()}
+    expected = {id(parameter) for parameter in learned_parameters(model)}
     learning = {
         id(parameter): name
         for name, parameter in model.named_parameters()
@@ -182,20 +173,29 @@ def check_frozen(model: MiniGPT4) -> None:
         [f"{len(extra)} frozen parameters would be trained, first {extra[0]}"] if extra else []
     )
     if not expected <= learning.keys():
-        problems.append("the projection would not be trained")
+        still = (
+            name
+            for name, part in model.learned_parts.items()
+            if not all(each.requires_grad for each in part.parameters())
+        )
+        problems.append(f"the {' and the '.join(still)} would not be trained")
     for name, part in frozen_parts(model).items():
         awake = [module for module in part.modules() if module.training]
         if awake:
             problems.append(f"{len(awake)} modules of the {name} are in training mode")
     if problems:
-        raise TrainingError(f"Only the projection is trained, but {'; '.join(problems)}.")
+        only = " and the ".join(model.learned_parts)
+        raise TrainingError(f"Only the {only} is trained, but {'; '.join(problems)}.")
 
 
 def frozen_parts(model: MiniGPT4) -> dict[str, nn.Module]:
-    """The parts that no stage trains, by the names a person reads."""
+    """The parts but the projection, by the names a person reads.
+
+    All are frozen, or the Q-Former is only kept from dropout.
+    """
     return {
         "vision encoder": model.vision,
-        "Q-Former": model.qformer,
+        "Q-Former" if model.preset.joined_patches == 0 else "joined patches": model.qformer,
         "language model": model.language,
     }
 

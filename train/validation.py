@@ -7,7 +7,7 @@ only with at most one bad row in a hundred, and with two rows at least.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -140,13 +140,18 @@ class Checked:
 
     def lines(self) -> Iterator[str]:
         """Tell a person what was found."""
-        source, total = self.source, len(self.source.rows)
+        source = self.source
+        total = len(source.rows) + source.text_only
         yield (
             f"{source.path}: {source.layout}; {_counted(total, 'row')}, {len(self.rows):,} of them "
             f"usable, with {_counted(self.pictures, 'picture')}."
         )
         for key, count in source.ignored.items():
-            yield f"  Nothing is read from {key}, given in {_counted(count, 'row')}."
+            name = key or "what has no name"
+            yield f"  Nothing is read from {name}, given in {_counted(count, 'row')}."
+        if source.text_only:
+            counted = _counted(source.text_only, "row")
+            yield f"  {counted} without a picture: text only, passed over."
         if self.unused:
             yield (
                 f"  Stage 1 has no place for instructions: those of {_counted(self.unused, 'row')} "
@@ -164,7 +169,7 @@ class Checked:
         yield from (f"  {count:>6,} x {cause}" for cause, count in self.causes.items())
         first = self.faults[:_SHOWN_FAULTS]
         yield "  The first of them:" if len(self.faults) > len(first) else "  These are:"
-        yield from (f"    line {each.line}: {each.cause}: {each.problem}" for each in first)
+        yield from (f"    {each.place}: {each.cause}: {each.problem}" for each in first)
 
 
 def limits_of(
@@ -193,11 +198,19 @@ def limits_of(
     return Limits(
         prompt_format=prompt_format,
         encode=pieces.encode,
-        queries=preset.qformer.queries,
+        queries=_visual_tokens(parts, preset),
         context=context,
         answer_tokens=answer_tokens,
         longest_instruction=max(instructions, key=len, default=""),
     )
+
+
+def _visual_tokens(parts: PartsSettings, preset: Preset) -> int:
+    """Positions that a picture takes."""
+    if not preset.joined_patches:
+        return preset.qformer.queries
+    side = parts.image_size or preset.vision.image_size
+    return (side // preset.vision.patch_size) ** 2 // preset.joined_patches
 
 
 def check_rows(source: Source, limits: Limits) -> Checked:
@@ -287,6 +300,7 @@ def fault_records(faults: Iterable[Fault]) -> Iterator[Mapping[str, str | int]]:
     for each in faults:
         yield {
             "line": each.line,
+            **({"entry": each.entry} if each.entry else {}),
             "cause": each.cause,
             "problem": each.problem,
             "row": each.content,
@@ -301,7 +315,7 @@ def _key_of(path: Path) -> str | ImageError:
 
 
 def _fault(row: Row, cause: str, problem: str) -> Fault:
-    return fault(row.line, cause, problem, row.content)
+    return replace(fault(row.line, cause, problem, row.content), entry=row.entry)
 
 
 def _counted(number: int, singular: str) -> str:

@@ -9,7 +9,13 @@ from minigpt4.checkpoints.hub import fetch_all
 from minigpt4.checkpoints.language_files import LanguageFiles, inspect_language, weight_problems
 from minigpt4.checkpoints.plan import Plan, Sources, format_warnings, plan_model
 from minigpt4.checkpoints.release import native_record, read_offer
-from minigpt4.checkpoints.sizes import Heads, projection_tensors, qformer_tensors, vision_tensors
+from minigpt4.checkpoints.sizes import (
+    Heads,
+    projection_kind,
+    projection_tensors,
+    qformer_tensors,
+    vision_tensors,
+)
 from minigpt4.config import Config
 from minigpt4.errors import ConfigError
 from minigpt4.models.presets import Preset
@@ -26,15 +32,17 @@ def references_of(config: Config, preset: Preset) -> dict[str, Reference]:
     """
     problems: list[str] = []
     references: dict[str, Reference] = {}
-    for part in PARTS:
-        key, text = f"model.{part}", getattr(config.model, part)
+    named = {f"model.{part}": getattr(config.model, part) for part in PARTS}
+    for index, other in enumerate(config.model.other_projections):
+        named[f"model.other_projections[{index}].weights"] = other.weights
+    for key, text in named.items():
         if text:
             try:
                 references[key] = reference = parse_reference(text)
             except ConfigError as error:
                 problems += [f"{key}: {problem}" for problem in error.problems]
                 continue
-            if reference.sha256 and part == "language_model":
+            if reference.sha256 and key == "model.language_model":
                 problems.append(
                     f"{key}: {text!r} given; it is a folder, and #sha256= is the checksum of one "
                     "file. Leave it out."
@@ -141,11 +149,12 @@ def check_own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -
         CheckpointError: If they cannot be used.
     """
     language = inspect_language(paths["model.language_model"], config.model.prompt_format)
-    expected = {
-        "vision": vision_tensors(preset.vision),
-        "qformer": qformer_tensors(preset.qformer, preset.vision.width),
-        "projection": projection_tensors(preset.qformer.width, language.width),
-    }
+    expected = {"vision": vision_tensors(preset.vision)}
+    if not preset.joined_patches:
+        expected["qformer"] = qformer_tensors(preset.qformer, preset.vision.width)
+    projection = read_header(paths["model.projection"])
+    kind = projection_kind(projection.path.name, native_record(projection))
+    expected["projection"] = projection_tensors(preset.query_width, language.width, kind)
     problems: list[str] = []
     for part, tensors in expected.items():
         header = read_header(paths[f"model.{part}"])
@@ -153,14 +162,14 @@ def check_own_parts(config: Config, preset: Preset, paths: Mapping[str, Path]) -
         if offer is None or record.get("part") != part:
             problems.append(f"{name} does not say that it is a {part}")
             continue
-        if part != "projection" and record.get("preset") != preset.name:
+        if part != "projection" and record.get("preset") != preset.parts_name:
             problems.append(f"{name} is of preset {record.get('preset')}, {preset.name} is set")
         shapes = {key.removeprefix(f"{part}."): shape for key, shape in tensors.items()}
         problems += [f"{name}: {said}" for said in weight_problems(header, shapes)]
     if problems:
         raise problem_list("These files do not make a model:", problems)
     _check_answer(config, language)
-    record = native_record(read_header(paths["model.projection"]))
+    record = native_record(projection)
     _check_fingerprint(paths, record)
     return (
         *language.warnings,

@@ -20,6 +20,8 @@ from minigpt4.errors import CheckpointError
 
 MAX_PROBLEMS = 7  # lines of an error that name single tensors
 _MAX_HEADER_BYTES = 100_000_000
+_MAX_PICKLE_BYTES = 16_000_000
+_MAX_BYTES = 2**62  # of one tensor; more cannot be counted in 64 bits
 _LEGACY_PICKLES = 4  # magic number, protocol, system, then the object itself
 _KIB = 1024
 
@@ -84,7 +86,11 @@ def read_header(path: Path) -> Header:
     Raises:
         CheckpointError: If the file is missing, is no weights file, is cut off or holds code.
     """
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:  # a name that is too long for any file
+        found = False
+    if not found:
         raise CheckpointError(f"There is no weights file at {path}.")
     if path.name.endswith(".index.json"):
         return _read_index(path)
@@ -97,10 +103,9 @@ def read_header(path: Path) -> Header:
                 tensors, metadata = _read_safetensors(file, path.stat().st_size)
                 return Header(path, "safetensors", tensors, metadata, dict.fromkeys(tensors, path))
             kind: Literal["zip", "legacy"] = "zip" if start[:4] == b"PK\x03\x04" else "legacy"
-            content = _read_zip(file) if kind == "zip" else _read_legacy(file)
+            tensors = _read_zip(file) if kind == "zip" else _named_tensors(_read_legacy(file))
         except _FileFaultError as fault_found:
             raise CheckpointError(_refused(path, str(fault_found))) from None
-    tensors = _named_tensors(content)
     if not tensors:
         raise CheckpointError(_refused(path, "it holds no named tensors"))
     return Header(path, kind, tensors, {}, dict.fromkeys(tensors, path))
@@ -183,21 +188,39 @@ def _read_safetensors(file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo],
         header = json.loads(file.read(length))
         metadata = dict(header.pop("__metadata__", {}))
         tensors = {
-            name: TensorInfo(
-                tuple(entry["shape"]), entry["dtype"], offset=8 + length + entry["data_offsets"][0]
+            name: _plain_numbers(
+                TensorInfo(
+                    tuple(entry["shape"]),
+                    entry["dtype"],
+                    offset=8 + length + entry["data_offsets"][0],
+                )
             )
             for name, entry in header.items()
         }
         end = _end_of_numbers(
             [(*entry["data_offsets"], tensors[name].bytes) for name, entry in header.items()]
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise _FileFaultError("its safetensors header is damaged. Fetch it again") from None
     if 8 + length + end != size:
         raise _FileFaultError(
             f"it has {size:,} bytes, its header promises {8 + length + end:,}. Fetch it again"
         )
     return tensors, metadata
+
+
+def _plain_numbers(info: TensorInfo) -> TensorInfo:
+    """Makes sure that a tensor's sizes, steps and place are whole numbers that can be counted.
+
+    Raises:
+        ValueError: If they are not; JSON and pickles hold anything.
+    """
+    told = (*info.shape, *info.stride, info.offset)
+    if not all(type(each) is int and 0 <= each < _MAX_BYTES for each in told):
+        raise ValueError
+    if info.bytes >= _MAX_BYTES:
+        raise ValueError
+    return info
 
 
 def _end_of_numbers(places: list[tuple[int, int, int]]) -> int:
@@ -221,8 +244,10 @@ def _read_index(path: Path) -> Header:
     """The tensors of a file in shards, as Hugging Face's index.json lists them."""
     try:
         names = dict(json.loads(path.read_text("utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(_refused(path, "it is no index of shards")) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        names = {}
+    if not names or not all(map(_is_beside, names.values())):
+        raise CheckpointError(_refused(path, "it is no index of shards"))
     headers = {name: read_header(path.parent / name) for name in sorted(set(names.values()))}
     wrong = [name for name, shard in names.items() if name not in headers[shard].tensors]
     if wrong:
@@ -237,17 +262,40 @@ def _read_index(path: Path) -> Header:
     )
 
 
-def _read_zip(file: BinaryIO) -> object:
+def _is_beside(shard: object) -> bool:
+    """Whether a shard is a file in the folder of its index, and not an index again."""
+    if not isinstance(shard, str) or shard.endswith(".index.json"):
+        return False
+    return bool(shard) and not {"/", "\\", "\0"}.intersection(shard)
+
+
+def _read_zip(file: BinaryIO) -> dict[str, TensorInfo]:
     try:
         with zipfile.ZipFile(file) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise _FileFaultError("it is a zip archive, but not one that torch.save wrote")
-            if archive.getinfo(names[0]).file_size > _MAX_HEADER_BYTES:
-                raise _FileFaultError("its table of contents is larger than any real one")
-            return _unpickle(io.BytesIO(archive.read(names[0])))
-    except (zipfile.BadZipFile, EOFError, OSError):
+            table = _table_of_contents(archive)
+            tensors = _named_tensors(_unpickle(io.BytesIO(archive.read(table))))
+            sizes = {record.filename: record.file_size for record in archive.infolist()}
+    except _FileFaultError:
+        raise
+    except Exception:  # noqa: BLE001 - zlib, zipfile and codecs each have their own
         raise _FileFaultError("it is cut off or damaged. Fetch it again") from None
+    folder = table.filename.removesuffix("data.pkl")
+    for name, info in tensors.items():
+        if info.bytes > sizes.get(f"{folder}data/{info.record}", info.bytes):
+            # Steps of nothing let a few numbers stand for a model that fits no memory.
+            raise _FileFaultError(f"{name} {info.shape} has more numbers than are stored for it")
+    return tensors
+
+
+def _table_of_contents(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    found = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise _FileFaultError("it is a zip archive, but not one that torch.save wrote")
+    if found[0].compress_type != zipfile.ZIP_STORED:
+        raise _FileFaultError("its records are compressed, which torch never does")
+    if found[0].file_size > _MAX_PICKLE_BYTES:
+        raise _FileFaultError("its table of contents is larger than any real one")
+    return found[0]
 
 
 def _read_legacy(file: BinaryIO) -> object:
@@ -287,7 +335,9 @@ def _rebuild_tensor(
 ) -> object:
     if not isinstance(storage, _Storage):
         raise _FileFaultError("one of its tensors has no storage")
-    return TensorInfo(tuple(size), storage.dtype, storage.record, int(offset), tuple(stride))
+    return _plain_numbers(
+        TensorInfo(tuple(size), storage.dtype, storage.record, offset, tuple(stride))
+    )
 
 
 def _rebuild_parameter(data: object, *_: object) -> object:
@@ -305,8 +355,11 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., object] | type] = {
 }
 
 
-class _ShapeUnpickler(pickle.Unpickler):
-    """Reads the structure of torch's pickle. Tensors become shapes; code is refused."""
+class _ShapeUnpickler(pickle._Unpickler):  # noqa: SLF001 - see below
+    """Reads the structure of torch's pickle. Tensors become shapes; code is refused.
+
+    It is the unpickler in Python: five bytes make the one in C reserve gigabytes for its memo.
+    """
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - pickle's signature
         if module in {"torch", "torch.storage"} and name in _STORAGES:

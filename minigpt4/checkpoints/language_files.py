@@ -18,7 +18,7 @@ _WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-_EMBEDDINGS = "model.embed_tokens.weight"
+EMBEDDINGS = "model.embed_tokens.weight"
 _HEAD = "lm_head.weight"
 _NEEDED_NUMBERS = (
     "hidden_size",
@@ -143,10 +143,10 @@ def _config_problems(config: Mapping[str, object], header: Header | None) -> Ite
         return
     if header is None:
         return
-    embeddings = header.tensors.get(_EMBEDDINGS)
+    embeddings = header.tensors.get(EMBEDDINGS)
     expected = (config["vocab_size"], config["hidden_size"])
     if embeddings is None:
-        yield f"{header.path.name} has no {_EMBEDDINGS}: it is no model in Hugging Face's layout"
+        yield f"{header.path.name} has no {EMBEDDINGS}: it is no model in Hugging Face's layout"
     elif embeddings.shape != expected:
         yield (
             f"{header.path.name}: embeddings are {embeddings.shape}, config.json says {expected}. "

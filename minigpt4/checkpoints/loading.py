@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +18,7 @@ from minigpt4.checkpoints.release import Origin
 from minigpt4.checkpoints.tensors import read_tensors
 from minigpt4.models.language import LanguageModel, load_tokenizer
 from minigpt4.models.patches import JoinedPatches
+from minigpt4.models.projection_layers import ProjectionLayer, new_projection
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 
@@ -26,12 +28,12 @@ _POSITIONS = "vision.transformer.pos_embed"
 
 def load_picture_side(
     plan: Plan, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[VisionEncoder, QFormer | JoinedPatches, nn.Linear]:
+) -> tuple[VisionEncoder, QFormer | JoinedPatches, ProjectionLayer]:
     """Builds the vision encoder, what reads its features, and the projection.
 
     Modules are made without memory and take the tensors over as they are read, so that loading
     needs one tensor more than the weights themselves. The projection stays in float32, as the
-    release has it.
+    release has it; one that the plan has no file for gets random weights, to be trained.
 
     Args:
         plan: What `plan_model` found.
@@ -46,15 +48,18 @@ def load_picture_side(
     with torch.device("meta"):
         vision = VisionEncoder(preset.vision)
         qformer = None if joined else QFormer(preset.qformer, preset.vision.width)
-        reader_width = preset.vision.width * joined if joined else preset.qformer.width
-        projection = nn.Linear(reader_width, plan.language.width)
+        projection = _new_projection(plan)
     if joined:
         # The release leaves this LayerNorm as it is born where there is no Q-Former.
         plain = nn.LayerNorm(preset.vision.width, device=device, dtype=dtype)
         vision.layer_norm = plain
     weights = _read(plan, torch.device(device), dtype)
     _take(vision, "vision.", weights, device, dtype)
-    _take(projection, "projection.", weights, device, torch.float32)
+    if "projection" in plan.offers:
+        _take(projection, "projection.", weights, device, torch.float32)
+    else:
+        projection = projection.to_empty(device=device)
+        projection.reset_parameters()
     if qformer is not None:
         _take(qformer, "qformer.", weights, device, dtype)
     reader = qformer if qformer is not None else JoinedPatches(preset.vision, joined)
@@ -62,6 +67,37 @@ def load_picture_side(
         part.requires_grad_(requires_grad=False)
         part.eval()
     return vision, reader, projection.eval()
+
+
+def load_projection_of(plan: Plan, device: torch.device | str = "cpu") -> ProjectionLayer:
+    """Builds the projection of a plan alone, in float32.
+
+    Raises:
+        CheckpointError: If its file is damaged or a number is not finite.
+    """
+    origins = {name: at for name, at in plan.origins.items() if name.startswith("projection.")}
+    weights = _read(replace(plan, origins=origins, zeros=()), torch.device(device), torch.float32)
+    with torch.device("meta"):
+        projection = _new_projection(plan)
+    _take(projection, "projection.", weights, device, torch.float32)
+    return projection.eval()
+
+
+def _new_projection(plan: Plan) -> ProjectionLayer:
+    return new_projection(plan.projection_kind, plan.preset.query_width, plan.language.width)
+
+
+def stored_weights(plan: Plan, part: str) -> dict[str, torch.Tensor]:
+    """The weights of one part under the names of its module, in the precision of its file.
+
+    Raises:
+        CheckpointError: If a file is damaged or a number is not finite.
+    """
+    prefix = f"{part}."
+    origins = {name: at for name, at in plan.origins.items() if name.startswith(prefix)}
+    zeros = plan.zeros if part == "vision" else ()
+    weights = _read(replace(plan, origins=origins, zeros=zeros), torch.device("cpu"), None)
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 
 def load_language(
@@ -110,8 +146,10 @@ def load_language(
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    """Whether all numbers are finite; a sum shows it without a mask of the tensor's size."""
-    return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float32).isfinite())
+    """Whether all numbers are finite; a sum mostly shows it without a mask of the tensor's size."""
+    if not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float32).isfinite()):
+        return True
+    return bool(tensor.float().isfinite().all())  # large numbers can have a sum that is not
 
 
 def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
@@ -138,13 +176,13 @@ def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
     return torch.cat([positions[:, :1], flat.to(positions.dtype)], dim=1)
 
 
-def _read(plan: Plan, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """All weights of a plan by our names, each converted as soon as it is read."""
+def _read(plan: Plan, device: torch.device, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """All weights of a plan by our names, each converted as soon as it is read; None keeps it."""
     weights: dict[str, torch.Tensor] = {}
     broken: list[str] = []
     for origin, names, stored in _tensors(plan):
         if not _finite(stored):
-            bad = int((~torch.isfinite(stored)).sum())
+            bad = int((~torch.isfinite(stored.float())).sum())
             file = origin.header.path.name
             broken.append(f"{file}: {origin.name} holds {bad:,} numbers that are not finite")
             continue
@@ -157,7 +195,7 @@ def _read(plan: Plan, device: torch.device, dtype: torch.dtype) -> dict[str, tor
             if name == _POSITIONS:
                 tensor = resize_positions(tensor.float(), plan.preset.vision.grid)
             target = torch.float32 if name.startswith("projection.") else dtype
-            weights[name] = tensor.to(device, target, copy=True).contiguous()
+            weights[name] = tensor.to(device, target or tensor.dtype, copy=True).contiguous()
     if broken:
         raise problem_list("These weights are damaged; fetch the files again:", broken)
     return weights

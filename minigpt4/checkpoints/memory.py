@@ -16,7 +16,6 @@ BYTES: Mapping[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2}
 # 64 numbers (4 bit) or row (8 bit).
 _QUANTIZED_BYTES: Mapping[str, float] = {"8bit": 1.01, "4bit": 0.5 + 4 / 64}
 _WORKING = 0.6 * GIB  # libraries, CUDA's context, activations of one answer
-_CACHE_BYTES = 2  # keys and values are held in 16 bits wherever the model is
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,13 @@ class Memory:
 
 
 def estimate(
-    plan: Plan, precision: str, quantize: Quantization = "none", context: int | None = None
+    plan: Plan,
+    precision: str,
+    quantize: Quantization = "none",
+    context: int | None = None,
+    *,
+    on_gpu: bool = True,
+    served: bool = False,
 ) -> Memory:
     """What a model of a plan needs.
 
@@ -56,6 +61,8 @@ def estimate(
         precision: What the frozen parts are held in: float32, bfloat16 or float16.
         quantize: How the language model is held.
         context: Longest prompt and answer; None takes the language model's own limit.
+        on_gpu: Where it runs. On a CPU keys and values are always held in 32 bits.
+        served: A server runs the language model; only its embeddings are here.
     """
     language = plan.language
     outside = 2 * language.vocabulary * language.width  # embeddings and head
@@ -69,11 +76,14 @@ def estimate(
     )
     picture = sum(origin.info.numbers for origin in plan.origins.values()) - projection
     positions = min(context or language.context, language.context)
+    eye = picture * width + projection * BYTES["float32"]
+    if served:
+        return Memory(language=outside / 2 * width, picture=eye, cache=0.0)
     return Memory(
         language=outside * width + inside * inner_width,
-        picture=picture * width + projection * BYTES["float32"],
+        picture=eye,
         cache=2 * language.layers * language.key_value_width * positions
-        * (_CACHE_BYTES if precision != "float32" else BYTES["float32"]),
+        * (BYTES[precision] if on_gpu else BYTES["float32"]),
     )  # fmt: skip
 
 
@@ -85,6 +95,7 @@ def check_fits(
     *,
     on_gpu: bool,
     context: int | None = None,
+    served: bool = False,
 ) -> Memory:
     """The estimate, if the model fits.
 
@@ -95,11 +106,12 @@ def check_fits(
         available: Bytes of memory on its device.
         on_gpu: Whether the language model may be quantised.
         context: See `estimate`.
+        served: See `estimate`.
 
     Raises:
         ConfigError: If it does not fit, with what would.
     """
-    needed = estimate(plan, precision, quantize, context)
+    needed = estimate(plan, precision, quantize, context, on_gpu=on_gpu, served=served)
     if needed.total <= available:
         return needed
     options = list(_smaller(plan, precision, quantize, available, on_gpu=on_gpu, context=context))
@@ -151,11 +163,11 @@ def _smaller(
     if on_gpu and quantize != "4bit":
         choices.append(("quantize=4bit", half, "4bit"))
     for name, chosen, bits in choices:
-        total = estimate(plan, chosen, bits, context).total
+        total = estimate(plan, chosen, bits, context, on_gpu=on_gpu).total
         if total <= available:
             yield f"{name} ({in_gib(total)})"
     for shorter in (1024, 512):
-        total = estimate(plan, precision, quantize, shorter).total
+        total = estimate(plan, precision, quantize, shorter, on_gpu=on_gpu).total
         if total <= available:
             yield f"limits.max_context_tokens={shorter} ({in_gib(total)})"
             return

@@ -1,8 +1,8 @@
 """Our own weight files: one part of the model a file, in safetensors.
 
 A file says in its header what it is, as JSON under one key: the format's version, the part, the
-preset, and for a projection also the prompt format, stage and step it was trained with and the
-fingerprint of the frozen parts it was trained on. Nothing in it can run code.
+preset, and for a projection also what it is made of, the prompt format, stage and step it was
+trained with and the fingerprint of the parts it was trained on. Nothing in it can run code.
 
 Loading is strict. A file that does not fit is refused with everything that is wrong, and the part
 keeps the weights it had.
@@ -23,13 +23,16 @@ from torch import nn
 
 from minigpt4.checkpoints.fingerprints import check_trained_on
 from minigpt4.checkpoints.release import FORMAT_VERSION
+from minigpt4.checkpoints.sizes import projection_ends, projection_kind
 from minigpt4.errors import CheckpointError
+from minigpt4.models.projection_layers import ProjectionLayer, kind_of, new_projection
 
 PartName: TypeAlias = Literal["vision", "qformer", "projection"]
 Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 
 _HEADER_KEY = "minigpt4"
 _LINES_SHOWN = 8
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,8 @@ class ProjectionRecord:
         prompt_format: Name of the prompt format it was trained with.
         stage: Training stage, 1 or 2.
         step: Optimiser steps of that stage.
-        frozen: Fingerprint of the frozen parts it was trained on; see `fingerprint`.
+        frozen: Fingerprint of the parts it was trained on; see `fingerprint`. A Q-Former that was
+            trained with it is the one it was saved with.
     """
 
     preset: str
@@ -51,29 +55,37 @@ class ProjectionRecord:
     frozen: str
 
 
-def save_projection(path: Path, projection: nn.Linear, record: ProjectionRecord) -> None:
+def save_projection(path: Path, projection: ProjectionLayer, record: ProjectionRecord) -> None:
     """Writes a projection, all of it or nothing.
 
     Raises:
         CheckpointError: If the file cannot be written.
     """
-    write_tensors(path, projection.state_dict(), {"part": "projection", **asdict(record)})
+    header = {"part": "projection", "kind": kind_of(projection), **asdict(record)}
+    write_tensors(path, projection.state_dict(), header)
 
 
 def load_projection(
-    path: Path, projection: nn.Linear, *, frozen: str | None = None
+    path: Path, projection: ProjectionLayer, *, frozen: str | None = None
 ) -> ProjectionRecord:
     """Fills a projection from a file.
 
     Args:
         path: File that `save_projection` wrote.
-        projection: Has the widths that the other parts need.
+        projection: Is of the kind that is expected, and has the widths that other parts need.
         frozen: Fingerprint of the parts it is to work with; None if they are not known by one.
 
     Raises:
         CheckpointError: If the file is no projection, or belongs to other parts.
     """
     tensors, header = read_tensors(path, "projection")
+    kind, expected = projection_kind(str(path), header), kind_of(projection)
+    if kind != expected:
+        message = (
+            f"{path} holds a projection of kind {kind}, and one of kind {expected} is expected "
+            f"here. Set projection to {kind}, or choose another projection."
+        )
+        raise CheckpointError(message)
     try:
         record = ProjectionRecord(
             preset=str(header["preset"]),
@@ -82,7 +94,7 @@ def load_projection(
             step=int(cast(int, header["step"])),
             frozen=str(header["frozen"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         message = (
             f"{path} has a damaged header ({error!r}). Train or download the projection again."
         )
@@ -92,6 +104,24 @@ def load_projection(
         check_trained_on(path, record.frozen, frozen)
     _fill(path, projection, tensors)
     return record
+
+
+def read_projection(path: Path, query_width: int, language_width: int) -> ProjectionLayer:
+    """A projection as its file says it is, in float32 and on the CPU.
+
+    Args:
+        path: File that `save_projection` wrote.
+        query_width: Width Dq of the query output.
+        language_width: Width D of the language model.
+
+    Raises:
+        CheckpointError: If the file is no projection, or does not fit these widths.
+    """
+    _, header = read_tensors(path, "projection")
+    kind = projection_kind(str(path), header)
+    projection = new_projection(kind, query_width, language_width)
+    load_projection(path, projection)
+    return projection
 
 
 def save_part(path: Path, part: nn.Module, name: PartName, *, preset: str) -> None:
@@ -175,14 +205,14 @@ def read_tensors(path: Path, part: str) -> tuple[dict[str, torch.Tensor], dict[s
     Raises:
         CheckpointError: If it is missing, damaged, no file of ours, or another part.
     """
-    if not path.is_file():
-        raise CheckpointError(f"There is no {part} at {path}.")
     try:
+        if not path.is_file():
+            raise CheckpointError(f"There is no {part} at {path}.")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata.get(_HEADER_KEY, "null"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         message = f"{path} is damaged or no safetensors file ({error}). Get it again."
         raise CheckpointError(message) from error
     if not isinstance(header, dict):
@@ -203,11 +233,14 @@ def read_tensors(path: Path, part: str) -> tuple[dict[str, torch.Tensor], dict[s
     return tensors, header
 
 
-def _check_widths(path: Path, tensors: Mapping[str, torch.Tensor], projection: nn.Linear) -> None:
-    weight = tensors.get("weight")
-    if weight is None or weight.ndim != 2:
+def _check_widths(
+    path: Path, tensors: Mapping[str, torch.Tensor], projection: ProjectionLayer
+) -> None:
+    ends = projection_ends(kind_of(projection))
+    first, last = (tensors.get(name.removeprefix("projection.")) for name in ends)
+    if first is None or last is None or first.ndim != 2 or last.ndim != 2:
         return  # `_fill` tells it
-    written, read = weight.shape
+    written, read = last.shape[0], first.shape[1]
     if written != projection.out_features:
         message = (
             f"{path} does not fit the language model: it writes {written} numbers per visual "
@@ -245,8 +278,9 @@ def _problems(
     for name in sorted(expected.keys() & found.keys()):
         if expected[name].shape != found[name].shape:
             yield f"{name} is {_shape(found[name])}, expected {_shape(expected[name])}"
-        elif not torch.isfinite(found[name]).all():
-            bad = int((~torch.isfinite(found[name])).sum())
+        elif found[name].dtype not in _FLOATS and expected[name].is_floating_point():
+            yield f"{name} holds numbers of the kind {found[name].dtype}, which no weights are"
+        elif bad := int((~torch.isfinite(found[name].to(expected[name].dtype))).sum()):
             yield f"{name} holds {bad:,} numbers that are not finite"
 
 

@@ -23,6 +23,8 @@ from minigpt4.checkpoints.release import (
 from minigpt4.checkpoints.sizes import (
     Heads,
     Shape,
+    projection_ends,
+    projection_kind,
     projection_tensors,
     qformer_sizes,
     qformer_tensors,
@@ -31,7 +33,7 @@ from minigpt4.checkpoints.sizes import (
     vision_tensors,
 )
 from minigpt4.errors import CheckpointError
-from minigpt4.models.presets import Preset, VisionConfig
+from minigpt4.models.presets import Preset, ProjectionKind, VisionConfig
 
 _POSITIONS = "vision.transformer.pos_embed"
 _LAYER_NORM = "vision.layer_norm."
@@ -45,13 +47,13 @@ class Sources:
     Attributes:
         vision: Vision encoder.
         qformer: Q-Former and the LayerNorm before it; None for joined patches.
-        projection: The trained layer.
+        projection: The trained layer; None where it is yet to be trained.
         language_model: Folder of the language model.
     """
 
     vision: Path
     qformer: Path | None
-    projection: Path
+    projection: Path | None
     language_model: Path
 
 
@@ -67,6 +69,7 @@ class Plan:
         language: The language model.
         offers: What each file holds, by part.
         warnings: What is odd but no reason to stop.
+        projection_kind: What the projection is made of.
     """
 
     preset: Preset
@@ -75,6 +78,7 @@ class Plan:
     language: LanguageFiles
     offers: Mapping[Part, Offer]
     warnings: tuple[str, ...]
+    projection_kind: ProjectionKind = "linear"
 
 
 def plan_model(
@@ -111,8 +115,12 @@ def plan_model(
     else:
         query_width = vision.width * preset.joined_patches
         expected = {name: at for name, at in expected.items() if not name.startswith(_LAYER_NORM)}
-    expected |= projection_tensors(query_width, language.width)
-    pairs = list(_pair_problems(offers, vision.width, query_width, language))
+    kind: ProjectionKind = "linear"
+    if sources.projection is not None:
+        header = offers["projection"].header
+        kind = projection_kind(header.path.name, native_record(header))
+        expected |= projection_tensors(query_width, language.width, kind)
+    pairs = list(_pair_problems(offers, vision.width, query_width, language, kind))
     if pairs:
         raise problem_list("These files do not belong together:", pairs)
     origins = _origins(offers)
@@ -127,13 +135,15 @@ def plan_model(
         zeros=tuple(zero for zero in offers["vision"].zeros if _used(zero, vision.depth)),
         language=language,
         offers=offers,
-        warnings=(
-            *language.warnings,
-            *format_warnings(
-                sources.projection, native_record(offers["projection"].header), prompt_format
-            ),
-        ),
+        warnings=(*language.warnings, *_projection_warnings(offers, prompt_format)),
+        projection_kind=kind,
     )
+
+
+def _projection_warnings(offers: Mapping[Part, Offer], prompt_format: str | None) -> Iterator[str]:
+    if "projection" in offers:
+        header = offers["projection"].header
+        yield from format_warnings(header.path, native_record(header), prompt_format)
 
 
 def _check_grid(vision: VisionConfig, joined: int) -> None:
@@ -154,7 +164,9 @@ def _check_grid(vision: VisionConfig, joined: int) -> None:
 
 
 def _offers(sources: Sources) -> dict[Part, Offer]:
-    files: dict[Part, Path] = {"vision": sources.vision, "projection": sources.projection}
+    files: dict[Part, Path] = {"vision": sources.vision}
+    if sources.projection is not None:
+        files["projection"] = sources.projection
     if sources.qformer is not None:
         files["qformer"] = sources.qformer
     offers: dict[Part, Offer] = {}
@@ -239,14 +251,15 @@ def _used(zero: Origin, depth: int) -> bool:
     return any(f".layers.{index}." in zero.name for index in range(depth))
 
 
-def _pair_problems(
-    offers: Mapping[Part, Offer], vision_width: int, query_width: int, language: LanguageFiles
+def _projection_problems(
+    offers: Mapping[Part, Offer], query_width: int, language: LanguageFiles, kind: ProjectionKind
 ) -> Iterator[str]:
     projection = offers["projection"]
     path = projection.header.path.name
-    weight = projection.origins.get("projection.weight")
-    if weight is not None and len(weight.info.shape) == 2:
-        written, read = weight.info.shape
+    ends = [projection.origins.get(name) for name in projection_ends(kind)]
+    shapes = [end.info.shape for end in ends if end is not None and len(end.info.shape) == 2]
+    if len(shapes) == len(ends):
+        written, read = shapes[-1][0], shapes[0][1]
         if (written, read) == (query_width, language.width) and written != read:
             yield f"{path}: the projection is transposed, {(written, read)}"
         elif written != language.width:
@@ -261,6 +274,17 @@ def _pair_problems(
                 f"{path} does not fit the {source}: its projection reads {read} numbers, the "
                 f"{source} give{'s' if 'qformer' in offers else ''} {query_width}"
             )
+
+
+def _pair_problems(
+    offers: Mapping[Part, Offer],
+    vision_width: int,
+    query_width: int,
+    language: LanguageFiles,
+    kind: ProjectionKind,
+) -> Iterator[str]:
+    if "projection" in offers:
+        yield from _projection_problems(offers, query_width, language, kind)
     if "qformer" in offers:
         origin = offers["qformer"].origins.get(
             "qformer.transformer.encoder.layer.0.crossattention.attention.key.weight"

@@ -206,7 +206,7 @@ def native_record(header: Header) -> Mapping[str, object]:
     """What a file of our own says about itself; empty for any other file."""
     try:
         record = json.loads(header.metadata.get("minigpt4", "{}"))
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from minigpt4.checkpoints.files import TensorInfo
 from minigpt4.checkpoints.release import Offer, of_part
 from minigpt4.errors import CheckpointError
-from minigpt4.models.presets import Preset, QFormerConfig, VisionConfig
+from minigpt4.models.presets import (
+    PROJECTION_KINDS,
+    Preset,
+    ProjectionKind,
+    QFormerConfig,
+    VisionConfig,
+)
 
 Shape = tuple[int, ...]
 
@@ -198,9 +204,49 @@ def qformer_tensors(config: QFormerConfig, image_feature_width: int) -> dict[str
     return tensors
 
 
-def projection_tensors(query_width: int, language_width: int) -> dict[str, Shape]:
+def projection_tensors(
+    query_width: int, language_width: int, kind: ProjectionKind = "linear"
+) -> dict[str, Shape]:
     """Name and shape of every tensor of a projection."""
-    return _linear("projection", language_width, query_width)
+    if kind == "linear":
+        return _linear("projection", language_width, query_width)
+    first, second, third = (f"projection.{name}" for name in ("first", "second", "third"))
+    return {
+        **_linear(first, language_width, query_width),
+        **_linear(second, language_width, language_width),
+        **_linear(third, language_width, language_width),
+    }
+
+
+def projection_ends(kind: ProjectionKind) -> tuple[str, str]:
+    """Names of the matrix of a projection that reads the query output, and of the one that writes.
+
+    Each is `(out, in)`; one linear layer does both.
+    """
+    if kind == "linear":
+        return "projection.weight", "projection.weight"
+    return "projection.first.weight", "projection.third.weight"
+
+
+def projection_kind(file: str, record: Mapping[str, object]) -> ProjectionKind:
+    """What a projection is made of: one linear layer, unless its file says otherwise.
+
+    Args:
+        file: Its name, for a person.
+        record: What it says about itself; empty for the release's.
+
+    Raises:
+        CheckpointError: If it says what this version does not know.
+    """
+    said = record.get("kind", "linear")
+    for kind in PROJECTION_KINDS:
+        if said == kind:
+            return kind
+    message = (
+        f"{file} holds a projection of kind {said!r}, and this MiniGPT-4 knows "
+        f"{', '.join(PROJECTION_KINDS)}. Update MiniGPT-4, or choose another projection."
+    )
+    raise CheckpointError(message)
 
 
 def language_tensors(config: Mapping[str, int]) -> dict[str, Shape]:

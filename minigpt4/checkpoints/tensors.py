@@ -7,6 +7,7 @@ exception: `torch.load(weights_only=True)` reads them whole, and each tensor is 
 handed on.
 """
 
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -38,11 +39,25 @@ def read_tensors(header: Header, names: Mapping[str, object]) -> Iterator[tuple[
     for path, wanted in by_shard.items():
         try:
             yield from read(path, {name: header.tensors[name] for name in wanted})
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError) as error:
-            message = f"{path.name} is damaged and cannot be used ({error}). Fetch it again."
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged archive or pickle can raise anything
+            message = (
+                f"{path.name} is damaged and cannot be used ({_cause(error)}). Fetch it again."
+            )
             raise CheckpointError(message) from error
 
 
+def _cause(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, pickle.UnpicklingError):
+        # torch's own text tells how to run the code in it.
+        return "it is not what torch.save writes of weights"
+    lines = str(error).splitlines()
+    return lines[0][:_CAUSE_LETTERS] if lines else type(error).__name__
+
+
+_CAUSE_LETTERS = 200
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
@@ -89,7 +104,10 @@ def _read_legacy(
     state = dict(inner if isinstance(inner, Mapping) else content)
     del content, inner  # they hold every tensor
     for name in tensors:
-        yield name, state.pop(name)
+        tensor = state.pop(name)
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise RuntimeError(f"{name} has more numbers than are stored for it")
+        yield name, tensor
 
 
 def _fill(read: Callable[[int], bytes], place: memoryview, name: str) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from minigpt4.config import GenerationSettings
 from minigpt4.conversation import Prompt
+from minigpt4.engines.statistics import EngineStatistics
 from minigpt4.errors import EngineError, MiniGPT4Error
 
 logger = logging.getLogger(__name__)
@@ -27,15 +28,18 @@ class EngineStep:
         text: New text, valid UTF-8, free of stop strings; may be empty.
         tokens: Tokens generated so far.
         finish: Set on the last step only.
+        ahead: While the question waits for its turn, how many others come before it; None from
+            the moment the model reads it.
     """
 
     text: str
     tokens: int
     finish: FinishReason | None = None
+    ahead: int | None = None
 
 
 class Engine(Protocol):
-    """Turns prompts into streams of text."""
+    """Turns prompts into streams of text, for any number of threads at once."""
 
     def stream(
         self,
@@ -55,11 +59,22 @@ class Engine(Protocol):
             cancel: Ends the answer within one token of being set.
 
         Yields:
-            Pieces; the last one, and only it, has `finish`.
+            Steps without text while the question waits (a new one whenever its place changes),
+            then pieces; the last one, and only it, has `finish`. Closing the iterator early stops
+            the answer too.
 
         Raises:
-            EngineError: If the model fails.
+            BusyError: If too many questions wait already.
+            EngineError: If the model fails. Other answers go on.
         """
+        ...
+
+    def statistics(self) -> EngineStatistics:
+        """What the engine has done and is doing."""
+        ...
+
+    def close(self) -> None:
+        """Ends what is being written, as `cancelled`, and frees what the engine holds."""
         ...
 
 
@@ -115,8 +130,11 @@ def model_failures() -> Iterator[None]:
 
 
 def as_engine_error(error: BaseException) -> BaseException:
-    """What the person is told of a failure of the model; the log gets the whole of it."""
-    if not isinstance(error, Exception):
+    """What the person is told of a failure of the model; the log gets the whole of it.
+
+    Our own errors are told as they are.
+    """
+    if isinstance(error, MiniGPT4Error) or not isinstance(error, Exception):
         return error
     logger.error("The model failed", exc_info=error)
     if isinstance(error, torch.OutOfMemoryError):

@@ -1,4 +1,8 @@
-"""MiniGPT-4: a frozen eye, a frozen language model, and one linear layer between them."""
+"""MiniGPT-4: a frozen eye, a frozen language model, and one linear layer between them.
+
+The paper's ablations change one thing each: no Q-Former (`JoinedPatches`), three layers for one
+(`minigpt4.models.projection_layers`), or a Q-Former that learns too (`MiniGPT4.freeze`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +16,7 @@ from minigpt4.errors import PromptError
 from minigpt4.models.language import LanguageModel
 from minigpt4.models.patches import JoinedPatches
 from minigpt4.models.presets import Preset
+from minigpt4.models.projection_layers import ProjectionLayer, new_projection, weight_of
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 
@@ -43,7 +48,8 @@ class TrainingBatch:
         attention_mask: `(B, T)`, 1 on real positions.
         slot_rows: `(P,)`, the row of each picture's slot.
         slot_starts: `(P,)`, the first position of each picture's slot.
-        query_output: `(P, Q, Dq)`, what the Q-Former makes of each picture.
+        query_output: `(P, Q, Dq)`, what the Q-Former makes of each picture; where the Q-Former
+            learns too, `(P, N, Dv)`, what it reads.
     """
 
     ids: torch.Tensor
@@ -60,7 +66,7 @@ class MiniGPT4(nn.Module):
     1. `vision` turns pixel values into image features.
     2. `qformer` turns image features into the query output, one vector a query (for Llama 2, the
        release has `JoinedPatches` in its place).
-    3. `projection`, the only part that is trained, maps it to visual tokens.
+    3. `projection`, the only part that is trained (but see `freeze`), maps it to visual tokens.
     4. The visual tokens stand in the image slots of a prompt's embeddings, a soft prompt.
     5. `language` continues the sequence.
 
@@ -73,14 +79,16 @@ class MiniGPT4(nn.Module):
         vision: VisionEncoder,
         qformer: QFormer | JoinedPatches,
         language: LanguageModel,
-        projection: nn.Linear | None = None,
+        projection: ProjectionLayer | None = None,
     ) -> None:
         super().__init__()
         self.preset = preset
         self.vision = vision
         self.qformer = qformer
         self.language = language
-        self.projection = projection or nn.Linear(qformer.config.width, language.width)
+        self.projection: ProjectionLayer = projection or new_projection(
+            "linear", qformer.config.width, language.width
+        )
         self.freeze()
 
     @property
@@ -91,16 +99,40 @@ class MiniGPT4(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the projection, and so the model's inputs, live."""
-        return self.projection.weight.device
+        return weight_of(self.projection).device
 
-    def freeze(self) -> None:
-        """Leaves gradients to the projection alone, and puts every other part in eval mode."""
+    @property
+    def learned_parts(self) -> dict[str, nn.Module]:
+        """What training changes, by the names of the parts: all else is frozen."""
+        projection: dict[str, nn.Module] = {"projection": self.projection}
+        return {**projection, "qformer": self.qformer} if self._qformer_learns else projection
+
+    @property
+    def frozen_output_shape(self) -> tuple[int, int]:
+        """One picture's `frozen_output`: `(Q, Dq)`, or `(N, Dv)` where the Q-Former learns."""
+        if self._qformer_learns:
+            return self.preset.vision.grid**2 + 1, self.preset.vision.width
+        return self.queries, self.qformer.config.width
+
+    def freeze(self, *, but_qformer: bool = False) -> None:
+        """Leaves gradients to the projection alone, and puts every other part in eval mode.
+
+        Args:
+            but_qformer: The Q-Former learns too. It stays in eval mode all the same: without
+                dropout a run that is resumed does what it would have done.
+
+        Raises:
+            ValueError: If there is no Q-Former to learn.
+        """
+        if but_qformer and isinstance(self.qformer, JoinedPatches):
+            raise ValueError(f"Preset {self.preset.name} has no Q-Former that could learn.")
+        self._qformer_learns = but_qformer
         for part in (self.vision, self.qformer, self.language):
-            part.requires_grad_(requires_grad=False)
+            part.requires_grad_(requires_grad=but_qformer and part is self.qformer)
             part.eval()
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
-        """Switches the projection. Frozen parts stay in eval: their dropout would be noise."""
+        """Switches the projection. Other parts stay in eval: their dropout would be noise."""
         super().train(mode)
         for part in (self.vision, self.qformer, self.language):
             part.eval()
@@ -116,16 +148,42 @@ class MiniGPT4(nn.Module):
         Returns:
             `(B, Q, Dq)`.
         """
-        vision_dtype = next(self.vision.parameters()).dtype
-        features = self.vision(pixel_values.to(self.device, vision_dtype))
-        qformer_dtype = next((weight.dtype for weight in self.qformer.parameters()), features.dtype)
-        output: torch.Tensor = self.qformer(features.to(qformer_dtype))
-        return output
+        return self._read(self._image_features(pixel_values))
+
+    @torch.no_grad()
+    def frozen_output(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """What the frozen parts of the eye make of pictures; a training run may keep it.
+
+        Args:
+            pixel_values: `(B, 3, S, S)`.
+
+        Returns:
+            The query output `(B, Q, Dq)`; if the Q-Former learns, the image features `(B, N, Dv)`.
+        """
+        features = self._image_features(pixel_values)
+        return features if self._qformer_learns else self._read(features)
+
+    def visual_tokens(self, frozen_output: torch.Tensor) -> torch.Tensor:
+        """Visual tokens `(B, Q, D)` of what `frozen_output` gave, through all that learns."""
+        return self.project(self._read(frozen_output) if self._qformer_learns else frozen_output)
 
     def project(self, query_output: torch.Tensor) -> torch.Tensor:
         """Visual tokens `(B, Q, D)` of query outputs `(B, Q, Dq)`."""
-        tokens: torch.Tensor = self.projection(query_output.to(self.projection.weight.dtype))
+        tokens: torch.Tensor = self.projection(query_output.to(weight_of(self.projection).dtype))
         return tokens
+
+    def _image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Image features `(B, N, Dv)` of pixel values `(B, 3, S, S)`."""
+        dtype = next(self.vision.parameters()).dtype
+        features: torch.Tensor = self.vision(pixel_values.to(self.device, dtype))
+        return features
+
+    def _read(self, image_features: torch.Tensor) -> torch.Tensor:
+        """Query output `(B, Q, Dq)` of image features `(B, N, Dv)`."""
+        weights = self.qformer.parameters()
+        dtype = next((weight.dtype for weight in weights), image_features.dtype)
+        output: torch.Tensor = self.qformer(image_features.to(dtype))
+        return output
 
     @torch.no_grad()
     def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -157,24 +215,35 @@ class MiniGPT4(nn.Module):
             PromptError: If a slot's picture is missing or of another shape.
         """
         tokens = self.tokenize(prompt)
+        self.check_pictures(tokens, visual_tokens)
         embeds = self.language.embed(torch.tensor([tokens.ids], device=self.device))
         for start, key in tokens.slots:
+            embeds[0, start : start + self.queries] = visual_tokens[key].to(embeds)
+        return embeds
+
+    def check_pictures(
+        self, tokens: PromptTokens, visual_tokens: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Makes sure that every image slot has its picture.
+
+        Raises:
+            PromptError: If a slot's picture is missing or of another shape.
+        """
+        expected = (self.queries, self.language.width)
+        for _, key in tokens.slots:
             picture = visual_tokens.get(key)
-            expected = (self.queries, self.language.width)
             if picture is None or tuple(picture.shape) != expected:
                 found = "missing" if picture is None else f"of shape {tuple(picture.shape)}"
                 message = f"The visual tokens of picture {key[:8]} are {found}, not {expected}."
                 raise PromptError(message)
-            embeds[0, start : start + self.queries] = picture.to(embeds)
-        return embeds
 
     def loss(self, batch: TrainingBatch) -> torch.Tensor:
         """Mean cross entropy over all labelled tokens of a batch, a scalar.
 
-        Gradients reach the projection only. Logits are computed at labelled positions alone,
+        Gradients reach the learned parts only. Logits are computed at labelled positions alone,
         which is where most of a big vocabulary's memory would go.
         """
-        visual_tokens = self.project(batch.query_output)
+        visual_tokens = self.visual_tokens(batch.query_output)
         embeds = self.language.embed(batch.ids)
         embeds = place_visual_tokens(embeds, visual_tokens, batch.slot_rows, batch.slot_starts)
         hidden = self.language.model.model(

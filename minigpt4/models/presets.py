@@ -1,9 +1,13 @@
 """Sizes of the parts, by name. A preset holds numbers only; weights come from a configuration."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from minigpt4.errors import ConfigError
+
+ProjectionKind: TypeAlias = Literal["linear", "three_layers"]
+"""What a projection is made of. It is no size: every preset may have either."""
+PROJECTION_KINDS: tuple[ProjectionKind, ...] = ("linear", "three_layers")
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -77,6 +81,7 @@ class Preset:
         std: Of the same, which they are then divided by.
         joined_patches: Above 0 there is no Q-Former: so many neighbouring patches are joined, and
             `qformer` means nothing.
+        parts: Name of the preset whose vision part it reads, where that is another.
     """
 
     name: str
@@ -85,6 +90,18 @@ class Preset:
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     joined_patches: int = 0
+    parts: str = ""
+
+    @property
+    def query_width(self) -> int:
+        """Width Dq of the query output, which the projection reads."""
+        joined = self.joined_patches
+        return self.vision.width * joined if joined else self.qformer.width
+
+    @property
+    def parts_name(self) -> str:
+        """Name of the preset that the files of its parts say."""
+        return self.parts or self.name
 
 
 TINY = Preset(
@@ -124,7 +141,11 @@ EVA_VIT_G = Preset(
 # Source: the release's Llama-2 configuration, where has_qformer is false.
 EVA_VIT_G_PATCHES = replace(EVA_VIT_G, name="eva_vit_g_patches", joined_patches=4)
 
-PRESETS = {preset.name: preset for preset in (TINY, EVA_VIT_G, EVA_VIT_G_PATCHES)}
+# The paper's ablation without a Q-Former, on the tiny parts. A picture has so few patches here that
+# none are joined.
+TINY_PATCHES = replace(TINY, name="tiny_patches", joined_patches=1, parts=TINY.name)
+
+PRESETS = {preset.name: preset for preset in (TINY, TINY_PATCHES, EVA_VIT_G, EVA_VIT_G_PATCHES)}
 
 
 def preset_named(name: str) -> Preset:

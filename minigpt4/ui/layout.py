@@ -5,6 +5,7 @@ Looks live in ``static/page.css`` and `minigpt4.ui.theme`, behaviour in the brow
 """
 
 import html
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import gradio as gr
 
 from minigpt4.config import Config, PageConfig, locate
-from minigpt4.ui.contract import model_name
-from minigpt4.ui.settings import Setting
+from minigpt4.ui.contract import model_name, projection_labels
+from minigpt4.ui.looking_view import looking_panel
+from minigpt4.ui.settings import COMPARE, Setting
 
 STATIC = Path(__file__).parent / "static"
 KEEP_SECONDS = 4 * 3600
@@ -27,43 +29,83 @@ class Parts:
 
     chat: gr.Chatbot
     composer: gr.MultimodalTextbox
+    projection: gr.Radio
     status: gr.HTML
+    look: gr.Button
     notice: gr.HTML
-    save: gr.Button
+    save_page: gr.Button
+    save_markdown: gr.Button
     saved: gr.DownloadButton
     new_chat: gr.Button
     theme: gr.Button
     settings: list[gr.components.Component]
     reset: gr.Button
+    looking: gr.HTML
 
     @property
     def shown(self) -> list[gr.components.Component]:
         """The components that a view updates, in its order."""
         return [self.chat, self.composer, self.status, self.notice]
 
+    @property
+    def choices(self) -> list[gr.components.Component]:
+        """The components whose values go with every question, in their order."""
+        return [*self.settings, self.projection]
 
-def lay_out(config: Config, table: Sequence[Setting]) -> Parts:
-    """Put the parts on the page; called within a ``gr.Blocks``."""
+
+def lay_out(config: Config, table: Sequence[Setting], shown: Path) -> Parts:
+    """Put the parts on the page; called within a ``gr.Blocks``.
+
+    Args:
+        config: What the page says of itself and offers.
+        table: The settings that visitors may choose.
+        shown: An empty folder, from which the page's own pictures are served.
+    """
     page = config.page
     with gr.Row(elem_id="header"):
         gr.HTML(_brand(page), elem_id="brand")
         status = gr.HTML("", elem_id="status", js_on_load=None)
-        save = gr.Button("Save chat", elem_id="save-chat", size="sm", min_width=0)
+        # A menu of the browser's own: page.js makes the column its popover.
+        gr.Button("Save chat", elem_id="save-chat", size="sm", min_width=0)
+        with gr.Column(elem_id="save-menu", min_width=0):
+            save_page = gr.Button("As a web page", elem_id="save-page", size="sm")
+            save_markdown = gr.Button("As Markdown", elem_id="save-markdown", size="sm")
         new_chat = gr.Button("New chat", elem_id="new-chat", size="sm", min_width=0)
         theme = gr.Button("Light or dark", elem_id="theme", size="sm", min_width=0)
     with gr.Row(elem_id="main"):
         with gr.Column(elem_id="talk", scale=7, min_width=0):
-            chat = _chatbot(page)
+            chat = _chatbot(page, shown)
             notice = gr.HTML("", elem_id="notice", js_on_load=None)
             composer = _composer()
+            projection = _projection(config)
             gr.HTML(_footnote(), elem_id="footnote")
         with gr.Column(elem_id="side", scale=3, min_width=0):
             gr.HTML(_about(config), elem_id="about")
+            looking = looking_panel()
             fields, reset = _settings_panel(table)
+            if page.camera:
+                gr.HTML(_camera(), elem_id="camera")
             gr.HTML(_program(), elem_id="program")
-    # Never seen: it only brings the address of the file to the browser.
+    _page_preview()
+    # Never seen: one brings the address of a file to the browser, page.js presses the other.
     saved = gr.DownloadButton(visible="hidden", elem_id="saved-chat")
-    return Parts(chat, composer, status, notice, save, saved, new_chat, theme, fields, reset)
+    look = gr.Button(visible="hidden", elem_id="look")
+    return Parts(
+        chat=chat,
+        composer=composer,
+        projection=projection,
+        status=status,
+        look=look,
+        notice=notice,
+        save_page=save_page,
+        save_markdown=save_markdown,
+        saved=saved,
+        new_chat=new_chat,
+        theme=theme,
+        settings=fields,
+        reset=reset,
+        looking=looking,
+    )
 
 
 def default_values(table: Sequence[Setting]) -> list[float | str | None]:
@@ -71,14 +113,18 @@ def default_values(table: Sequence[Setting]) -> list[float | str | None]:
     return [_seed_text(each) if each.name == "seed" else each.default for each in table]
 
 
-def _chatbot(page: PageConfig) -> gr.Chatbot:
+def _chatbot(page: PageConfig, shown: Path) -> gr.Chatbot:
+    def served(source: Path, name: str) -> Path:
+        # A copy: the page holds its path, and where this program lies is nobody's business.
+        return Path(shutil.copyfile(source, shown / f"{name}{source.suffix.lower()}"))
+
     examples = [
         {
             "text": example.question,
             "display_text": example.label or example.question,
-            "icon": str(locate(example.picture).resolve()),
+            "icon": str(served(locate(example.picture), f"example-{number}")),
         }
-        for example in page.examples
+        for number, example in enumerate(page.examples, start=1)
     ]
     return gr.Chatbot(
         elem_id="chat",
@@ -97,8 +143,8 @@ def _chatbot(page: PageConfig) -> gr.Chatbot:
         latex_delimiters=[],
         allow_tags=False,
         allow_file_downloads=False,
-        feedback_options=None,
-        avatar_images=(None, STATIC / "icon.png"),
+        feedback_options=("Like", "Dislike") if page.feedback_file else None,
+        avatar_images=(None, served(STATIC / "icon.png", "icon")),
     )
 
 
@@ -116,6 +162,18 @@ def _composer() -> gr.MultimodalTextbox:
         submit_btn=True,
         stop_btn=False,
         autofocus=True,
+    )
+
+
+def _projection(config: Config) -> gr.Radio:
+    labels = projection_labels(config)
+    return gr.Radio(
+        [*labels, COMPARE],
+        value=labels[0],
+        label="Projection",
+        container=False,
+        visible=len(labels) > 1,
+        elem_id="projection",
     )
 
 
@@ -189,6 +247,26 @@ def _program() -> str:
     )
 
 
+def _page_preview() -> None:
+    # Opened by its script; the server has no part in it.
+    gr.HTML(
+        html_template=(STATIC / "preview.html").read_text(encoding="utf-8"),
+        css_template=(STATIC / "preview.css").read_text(encoding="utf-8"),
+        js_on_load=(STATIC / "preview.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="page-preview",
+    )
+
+
+def _camera() -> str:
+    return (
+        '<details class="program camera"><summary>Camera</summary>'
+        '<video playsinline muted hidden aria-label="What the camera sees"></video>'
+        '<p class="told" role="status"></p>'
+        '<button type="button" class="take">Start the camera</button></details>'
+    )
+
+
 def _about(config: Config) -> str:
     page = config.page
     about = f"<p>{html.escape(page.notice)}</p>" if page.notice else ""
@@ -196,6 +274,13 @@ def _about(config: Config) -> str:
         about += (
             f'<p><a href="{html.escape(page.link)}" target="_blank" rel="noopener noreferrer">'
             "How to run the released weights</a></p>"
+        )
+    labels = projection_labels(config)
+    if len(labels) > 1:
+        named = " and ".join([", ".join(labels[:-1]), labels[-1]])
+        about += (
+            f"<p>{html.escape(named)} are trainings of the projection, the one layer between the"
+            f" frozen eye and the frozen language model. {COMPARE} asks through each.</p>"
         )
     name = html.escape(model_name(config.model.preset))
     return f'<section class="about"><h2>{name}</h2>{about}</section>'

@@ -18,7 +18,7 @@ from minigpt4.errors import ImageError
 from minigpt4.images import limit_side, load_image
 
 if TYPE_CHECKING:
-    from minigpt4.chat import EncodedImage
+    from minigpt4.encoder import EncodedImage
 
 HELD_SIDE = 3072
 """Longest side of a picture that waits for the model, in pixels; many may wait at a time, and no

@@ -9,19 +9,53 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt4.errors import PromptError
 from minigpt4.ui.pictures import Picture, PictureFolder
-from minigpt4.ui.views import ShownPicture, ShownTurn, turn_of_message
+from minigpt4.ui.views import ShownPicture, ShownSide, ShownTurn, turn_of_message
 
 if TYPE_CHECKING:
-    from minigpt4.chat import Session
+    from minigpt4.chat import AnswerPart, Session
 
 FORGOTTEN = "This chat had been idle for long and was cleared. Please attach the picture again."
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One answer to a question, as one projection lets the model see.
+
+    Attributes:
+        label: What people call the projection.
+        session: The chat as it goes on from this answer.
+    """
+
+    label: str
+    session: "Session"
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        return self.session.conversation.turns[-1].answer or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """All answers to a question, and which of them the chat goes on with."""
+
+    answers: tuple[Side, ...]
+    kept: int = 0
+
+    def shown(self) -> tuple[ShownSide, ...]:
+        """Return them as the page shows them."""
+        return tuple(
+            ShownSide(side.label, side.text, kept=place == self.kept)
+            for place, side in enumerate(self.answers)
+        )
 
 
 @dataclass(slots=True)
@@ -32,6 +66,9 @@ class ChatState:
         folder: The pictures of this chat.
         session: What was said; None until the first answer.
         seen: Pictures by the content key that the session knows them by.
+        sides: The answers by projection, for the turns that have several, or one of another
+            projection than the model's own; by the turn's number.
+        last: The end of the last answer, without its session.
         cancel: Set to stop the answer that is being written.
         busy: Held while an answer is being written; a second one waits until the first has stopped.
         forgotten: This tab had a chat before, which the server has let go.
@@ -40,6 +77,8 @@ class ChatState:
     folder: PictureFolder
     session: "Session | None" = None
     seen: dict[str, Picture] = field(default_factory=dict)
+    sides: Mapping[int, Sides] = field(default_factory=dict)
+    last: "AnswerPart | None" = None
     cancel: threading.Event = field(default_factory=threading.Event)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     forgotten: bool = False
@@ -50,9 +89,11 @@ class ChatState:
         """Return the turns of a session as the page shows them."""
         shown: list[ShownTurn] = []
         count = 0
-        for turn in session.conversation.turns if session is not None else ():
+        turns = session.conversation.turns if session is not None else ()
+        for number, turn in enumerate(turns):
             pictures = [self.seen[key] for key in turn.images if key in self.seen]
-            shown.append(ShownTurn(turn.question, turn.answer, numbered(pictures, count)))
+            sides = self.sides[number].shown() if number in self.sides else ()
+            shown.append(ShownTurn(turn.question, turn.answer, numbered(pictures, count), sides))
             count += len(pictures)
         return tuple(shown)
 
@@ -74,6 +115,12 @@ class ChatState:
         asked = self.session.conversation.turns[turn]
         return asked.question, tuple(str(self.seen[key].keep_file()) for key in asked.images)
 
+    def pictures_until(self, turn: int) -> tuple[tuple[str, Picture], ...]:
+        """Return every picture up to a turn with its content key."""
+        turns = self.session.conversation.turns[: turn + 1] if self.session is not None else ()
+        keys = [key for each in turns for key in each.images]
+        return tuple((key, self.seen[key]) for key in keys if key in self.seen)
+
     def before(self, turn: int | None) -> "Session | None":
         """Return the session as it was before a turn; all of it for None.
 
@@ -83,9 +130,60 @@ class ChatState:
             return self.session
         return replace(self.session.rewind(turn)[0], pending=())
 
+    def finish(self, session: "Session", sides: Sides | None) -> None:
+        """Take over a finished turn, the last one of its session.
+
+        Args:
+            session: The chat with that turn.
+            sides: Its answers by projection, where they are to be told apart.
+        """
+        number = len(session.conversation.turns) - 1
+        before = {place: each for place, each in self.sides.items() if place < number}
+        self.session = session
+        self.sides = before if sides is None else {**before, number: sides}
+
+    def undo(self, turn: int) -> None:
+        """Take back a turn and all that followed it."""
+        self.session = self.before(turn)
+        self.sides = {place: each for place, each in self.sides.items() if place < turn}
+        self.last = None
+
+    def keep_side(self, turn: int, label: str) -> bool:
+        """Go on with another of the last turn's answers.
+
+        Returns:
+            Whether there was such a choice.
+        """
+        sides = self.sides.get(turn)
+        labels = [each.label for each in sides.answers] if sides is not None else []
+        last = self.session is not None and turn == len(self.session.conversation.turns) - 1
+        if sides is None or label not in labels or not last:
+            return False
+        place = labels.index(label)
+        self.session = sides.answers[place].session
+        self.sides = {**self.sides, turn: replace(sides, kept=place)}
+        return True
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[threading.Event]:
+        """Stop the answer that is being written, wait for its end, and keep others out meanwhile.
+
+        Yields:
+            The event that stops the new answer.
+        """
+        self.cancel.set()
+        async with self.busy:
+            self.cancel = threading.Event()
+            try:
+                yield self.cancel
+            finally:
+                self.cancel.set()
+
     def clear(self) -> None:
         """Begin a new chat."""
         self.session = None
+        self.sides = {}
+        self.last = None
         self.seen.clear()
         self.folder.clear()
 

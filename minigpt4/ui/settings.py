@@ -11,6 +11,8 @@ from typing import Any
 from minigpt4.config import GenerationSettings
 
 MAX_SEED = 2**31 - 1
+COMPARE = "Compare"
+"""Instead of a projection: all of them, side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,37 @@ def setting_table(defaults: GenerationSettings) -> tuple[Setting, ...]:
             defaults.seed,
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the page sent beside a question.
+
+    Attributes:
+        settings: How to generate.
+        projection: The label of a projection, `COMPARE`, or nothing that is known.
+    """
+
+    settings: GenerationSettings
+    projection: object = None
+
+    def projections(self, labels: Sequence[str]) -> tuple[str | None, ...]:
+        """Return what to look through, the model's own projection as None.
+
+        Args:
+            labels: Of all projections, the model's own first.
+        """
+        others = labels[1:]
+        if others and self.projection == COMPARE:
+            return (None, *others)
+        chosen = [other for other in others if other == self.projection]
+        return (chosen[0],) if chosen else (None,)
+
+
+def choose(table: Sequence[Setting], values: Sequence[object]) -> Choice:
+    """Read the values that the page sent: those of the table in its order, then the projection."""
+    projection = values[len(table)] if len(values) > len(table) else None
+    return Choice(choose_settings(table, values[: len(table)]), projection)
 
 
 def choose_settings(table: Sequence[Setting], values: Sequence[object]) -> GenerationSettings:

@@ -31,9 +31,9 @@ img { display: block; max-width: 100%; max-height: 420px; border-radius: 10px; }
 """
 
 
-def file_name(saved: datetime) -> str:
+def file_name(saved: datetime, ending: str = "html") -> str:
     """Return the name under which people find the file again."""
-    return f"minigpt4-chat-{saved:%Y-%m-%d}.html"
+    return f"minigpt4-chat-{saved:%Y-%m-%d}.{ending}"
 
 
 def transcript_html(
@@ -64,12 +64,30 @@ def transcript_html(
 
 def _section(turn: ShownTurn) -> str:
     pictures = "".join(map(_figure, turn.pictures))
+    answers = "".join(
+        f'<div class="answer"><h2>{html.escape(name)}</h2>'
+        f'<p class="text">{html.escape(text)}</p></div>\n'
+        for name, text in _answers(turn)
+    )
     return (
         f'<section>\n<div class="question"><h2>Question</h2>{pictures}'
-        f'<p class="text">{html.escape(turn.question)}</p></div>\n'
-        f'<div class="answer"><h2>Answer</h2><p class="text">{html.escape(turn.answer or "")}</p>'
-        "</div>\n</section>\n"
+        f'<p class="text">{html.escape(turn.question)}</p></div>\n{answers}</section>\n'
     )
+
+
+def _answers(turn: ShownTurn) -> list[tuple[str, str]]:
+    """Each answer with its heading."""
+    if not turn.sides:
+        return [("Answer", turn.answer or "")]
+    several = len(turn.sides) > 1
+    return [
+        (
+            f"Answer: {side.label}"
+            + (", which the chat went on with" if several and side.kept else ""),
+            side.text,
+        )
+        for side in turn.sides
+    ]
 
 
 def _figure(picture: ShownPicture) -> str:

@@ -44,10 +44,14 @@ def test_released_files_become_a_model(tmp_path: Path) -> None:
     ]
 
 
-def test_precision_auto_halves_the_frozen_parts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_precision_auto_halves_the_frozen_parts_where_that_is_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr("minigpt4.build.computes_bfloat16", lambda: dtype == torch.bfloat16)
     model = build_model(config_of(tmp_path))
     for part in (model.vision, model.qformer, model.language):
-        assert {weight.dtype for weight in part.parameters()} == {torch.bfloat16}
+        assert {weight.dtype for weight in part.parameters()} == {dtype}
     assert model.projection.weight.dtype == torch.float32
     assert torch.isfinite(model.encode_images(torch.zeros(1, 3, 56, 56))).all()
 
@@ -163,6 +167,8 @@ def test_the_estimate_counts_what_is_loaded(tmp_path: Path) -> None:
     assert needed.weights == loaded
     context = model.language.model.config.max_position_embeddings
     assert needed.cache == 2 * 2 * 48 * context * 4
+    halves = [estimate(plan(SOURCES), "bfloat16", on_gpu=on_gpu).cache for on_gpu in (True, False)]
+    assert halves == [needed.cache / 2, needed.cache]  # on a CPU the engine holds it in float32
     assert memory.available_memory() > GIB
 
 

@@ -135,7 +135,13 @@ def test_csv(tmp_path: Path, separator: str) -> None:
         ({"image": "a.png", "instruction": "", "answer": "A."}, "empty question", "leave the key out"),
         ({"image": "a.png", "instruction": "<image> <image>x", "answer": "A"}, "image slots", "has 2"),
         ({"image": "a.png", "conversations": []}, "wrong type", "conversations is a list"),
-        ({"image": "a.png", "conversations": _llava("Q", "A")}, "image slots", "0 times <image>"),
+        ({"conversations": _llava("<image> Q", "A")}, "no image", "image is missing"),
+        (
+            {"image": "a.png", "conversations": [{"from": "system", "value": "Be kind."}]},
+            "system message",
+            "message 1 is from 'system'; nothing can be taught of it here",
+        ),
+        ({"image": "C:\\a.png", "answer": "A."}, "no image", "a place of Windows"),
         (
             {"image": "a.png", "conversations": _llava("<image> Q", "A", "<image>", "B")},
             "empty question",
@@ -146,7 +152,7 @@ def test_csv(tmp_path: Path, separator: str) -> None:
             "image slots",
             "2 times <image>",
         ),
-        ({"image": "a.png", "conversations": _llava("is <image> it")}, "image slots", "within a question"),
+        ({"image": "a.png", "conversations": _llava("is <image> it", "A")}, "image slots", "within a question"),
         (
             {"image": "a.png", "conversations": _llava("<image> Q")},
             "order of the conversation",
@@ -235,3 +241,89 @@ def test_a_folder_with_two_files_asks_which(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(TrainingError, match=r"found a\.csv, b\.jsonl\. Name the file itself"):
         read_rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('image,answer\na.png,"A cat\nb.png,A dog\nc.png,A bird\n', "begins in line 2 is no CSV"),
+        ('image,answer\na.png,A cat\nb.png,"A" dog\n', "begins in line 3 is no CSV"),
+        ("image,answer,answer\na.png,A cat,A dog\n", "the column answer is given twice"),
+    ],
+)
+def test_no_row_or_column_of_csv_is_lost_in_silence(
+    tmp_path: Path, content: str, told: str
+) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(content)
+    with pytest.raises(TrainingError, match=told):
+        read_rows(path)
+
+
+def test_text_of_windows_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"image": "a.png", "answer": "A cat."}', encoding="utf-16")
+    with pytest.raises(TrainingError, match=r"is UTF-16 text\. Save the file as UTF-8"):
+        read_rows(path)
+
+
+def test_a_key_twice_and_a_number_too_long(tmp_path: Path) -> None:
+    twice = '{"image": "a.png", "answer": "A cat.", "answer": "A dog."}'
+    long = f'{{"image": "a.png", "answer": "A cat.", "n": {"9" * 5000}}}'
+    rows = read_rows(_write(tmp_path / "rows.jsonl", twice, long)).rows
+    assert [(row.line, row.cause) for row in rows if isinstance(row, Fault)] == [
+        (1, "two keys for one thing"),
+        (2, "no JSON"),
+    ]
+    rows = read_rows(_write(tmp_path / "rows.json", f"[{twice}]")).rows
+    assert [row.cause for row in rows if isinstance(row, Fault)] == ["two keys for one thing"]
+
+
+def test_a_folder_with_tabs(tmp_path: Path) -> None:
+    (tmp_path / "data.tsv").write_text("image\tanswer\na.png\tA cat.\n")
+    assert len(_rows(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("release", [False, True])
+def test_a_list_on_one_line_tells_the_entry(tmp_path: Path, *, release: bool) -> None:
+    good, bad = {"image": "a.png", "answer": "A."}, {"image": "a.png"}
+    rows = [good, {"conversations": _llava("Q", "A")}, bad, good]
+    path = tmp_path / "filter_cap.json"
+    path.write_text(json.dumps({"annotations": rows} if release else rows))
+    read = read_rows(path).rows
+    assert [row.entry for row in read] == [1, 3, 4]
+    assert [row.place for row in read if isinstance(row, Fault)] == ["line 1, entry 3"]
+    assert [row.place for row in read_rows(_write(path, bad)).rows if isinstance(row, Fault)] == [
+        "line 1"
+    ]
+
+
+def test_conversations_without_a_picture_are_passed_over_and_counted(tmp_path: Path) -> None:
+    talk = [{"conversations": _llava("Q", "A")}, {"image": None, "conversations": _llava("Q", "A")}]
+    source = read_rows(_write(tmp_path / "a.jsonl", *talk, {"image": "a.png", "answer": "A."}))
+    assert ([row.line for row in source.rows], source.text_only) == ([3], 2)
+    source = read_rows(_write(tmp_path / "a.jsonl", {"answer": "A."}, {"conversations": []}))
+    assert ([type(row) for row in source.rows], source.text_only) == ([Fault, Fault], 0)
+
+
+def test_conversations_of_others(tmp_path: Path) -> None:
+    turns = [("user", "Q"), ("assistant", "A"), ("human", "R"), ("gpt", "B")]
+    messages = [{"from": role, "value": text} for role, text in turns]
+    path = _write(tmp_path / "a.jsonl", {"image": "a.png", "conversations": messages})
+    row = read_rows(path).rows[0]
+    assert isinstance(row, Row), row
+    assert (row.exchanges, row.picture_turn) == ((("Q", "A"), ("R", "B")), 0)
+
+
+def test_what_excel_and_windows_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\r\n;image;answer\r\n0;pictures\\a.png;A, B\r\n1;b.png\r\n")
+    source = read_rows(path)
+    row, fault = source.rows
+    assert isinstance(row, Row), row
+    assert (row.line, row.path) == (3, tmp_path / "pictures/a.png")
+    assert (fault.line, source.ignored) == (4, {"": 1})
+    (tmp_path / "pictures\\a.png").touch()
+    row = read_rows(path).rows[0]
+    assert isinstance(row, Row), row
+    assert row.path == tmp_path / "pictures\\a.png"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from train.run import main
-from train.run_folder import read_lines
+from train.run_folder import append_lines, read_lines
 from train.settings import OWN_DATA_CONFIGS, ROOT, load_settings
 from train.stages import check_own_data
 
@@ -125,6 +125,15 @@ def test_check_data_tells_and_returns_what_training_would(
     assert "3.23 % of the rows cannot be used" in said.err
     assert not (tmp_path / "runs").exists()
 
+    rows = [json.loads(row) for row in data.read_text().splitlines()]
+    talk = {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A."}]}
+    data.write_text(json.dumps([talk, *rows]))
+    assert main(check) == 1
+    said = capsys.readouterr().out
+    assert "32 rows, 30 of them usable" in said
+    assert "1 row without a picture: text only, passed over." in said
+    assert "line 1, entry 32: missing picture" in said
+
 
 def test_the_example_is_small_and_right(parts: list[str]) -> None:
     files = [path for path in EXAMPLE.rglob("*") if path.is_file()]
@@ -137,3 +146,23 @@ def test_the_example_is_small_and_right(parts: list[str]) -> None:
         checked = check_own_data(load_settings(OWN_DATA_CONFIGS[stage], [*parts, data]))
         assert (len(checked.rows), checked.pictures, checked.faults) == (20, 20, ())
         assert checked.cut == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
+def test_a_disk_that_is_full_between_two_saves_is_told(
+    tmp_path: Path,
+    data: Path,
+    parts: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = lambda _path, rows: append_lines(Path("/dev/full"), rows)  # noqa: E731
+    run = ["--stage", "2", "--output", str(tmp_path / "run"), "--data", str(data)]
+    run += ["--set", *parts, "schedule.steps=2"]
+    with monkeypatch.context() as patch:
+        patch.setattr("train.loop.append_lines", full)
+        assert main(run) == 1
+    said = capsys.readouterr().err
+    assert "The disk takes no more: No space left on device." in said
+    assert "Make room, then go on with --resume auto." in said
+    assert main([*run, "--resume", "auto"]) == 0

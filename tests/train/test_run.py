@@ -87,7 +87,8 @@ def test_both_stages_run_one_after_the_other(
         folder = Path(f"runs/stage{stage}")
         rows = read_lines(folder / "metrics.jsonl")
         assert [row["step"] for row in rows] == [1, 2, 3]
-        assert set(rows[0]) == {"step", "loss", "learning_rate", "samples_per_second", "seconds"}
+        speeds = {"samples_per_second", "tokens_per_second"}
+        assert set(rows[0]) == {"step", "loss", "learning_rate", "seconds", *speeds}
         record = load_projection(folder / "projection.safetensors", torch.nn.Linear(128, 64))
         assert (record.stage, record.step, record.prompt_format) == (stage, 3, prompt_format)
         looks = read_lines(folder / "samples.jsonl")
@@ -118,6 +119,30 @@ def test_a_run_is_not_overwritten(
     assert main(arguments) == 0
     assert main(arguments) == 1
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_resume_auto_begins_anew_what_was_killed_before_its_first_checkpoint(
+    tmp_path: Path, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["--stage", "1", "--output", str(folder), "--set", *parts]
+    assert main(arguments) == 0
+    for saved in ("checkpoint.safetensors", "projection.safetensors"):
+        (folder / saved).unlink()
+    with (folder / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 4, "lo')
+    for picture in (folder / "samples").iterdir():  # of other data, or cut off
+        picture.write_bytes(picture.read_bytes()[:50])
+    (folder / "notes.txt").write_text("mine")
+
+    assert main(arguments) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "auto"]) == 0
+    assert [row["step"] for row in read_lines(folder / "metrics.jsonl")] == [1, 2, 3]
+    looks = [row["step"] for row in read_lines(folder / "samples.jsonl")]
+    assert looks == [0, 0, 2, 2, 3, 3]
+    assert len(list((folder / "tensorboard").glob("events.*"))) == 1
+    assert (folder / "notes.txt").is_file()
 
 
 def test_stage_0_takes_no_settings(capsys: pytest.CaptureFixture[str]) -> None:

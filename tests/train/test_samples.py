@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minigpt4.conversation import Conversation, ImageSlot, Text, Turn, render
-from minigpt4.models.minigpt4 import IGNORED, MiniGPT4
+from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, TrainingBatch
 from minigpt4.prompt_formats import CAPTION, TINY
 from train.cartoon.wordings import DESCRIBE_INSTRUCTIONS
 from train.errors import TrainingError
@@ -99,11 +99,14 @@ def test_labels_cover_the_answers_and_their_end_symbols_alone(tiny_model: MiniGP
 def test_a_batch_does_not_depend_on_the_steps_before_it(tiny_model: MiniGPT4) -> None:
     batches = Batches(tiny_model, CAPTION, lambda seed: caption_sample(seed, WORLD))
     one, two = batches.of_step(1, 5, 2, 2)
-    joined = next(batches.of_step(1, 5, 4, 1))
+    joined = list(batches.of_step(1, 5, 4, 1))
     assert len(one.ids) == len(two.ids) == 2
-    for part, rows in ((one, slice(0, 2)), (two, slice(2, 4))):
-        for mine, theirs in zip(part.labels, joined.labels[rows], strict=True):
-            assert mine[mine != IGNORED].tolist() == theirs[theirs != IGNORED].tolist()
+    assert one.ids.shape[1] >= two.ids.shape[1]  # like lengths stand together
+
+    def learned(*parts: TrainingBatch) -> list[list[int]]:
+        return [row[row != IGNORED].tolist() for part in parts for row in part.labels]
+
+    assert sorted(learned(one, two)) == sorted(learned(*joined))
 
 
 def test_a_picture_stands_in_every_slot(tiny_model: MiniGPT4) -> None:
@@ -129,3 +132,12 @@ def test_a_wrong_file_of_instructions_is_told(tmp_path: Path, content: str) -> N
         read_instructions(path)
     with pytest.raises(TrainingError, match=r"nowhere\.txt"):
         read_instructions(tmp_path / "nowhere.txt")
+
+
+def test_instructions_as_windows_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "instructions.txt"
+    path.write_bytes("\ufeff<Img><ImageHere></Img> Qu\u2028oi ?\r\n".encode())
+    assert read_instructions(path) == ("Qu\u2028oi ?",)
+    path.write_bytes("<Img><ImageHere></Img> Où ?\n".encode("latin-1"))
+    with pytest.raises(TrainingError, match=r"instructions\.txt are no UTF-8"):
+        read_instructions(path)

@@ -136,7 +136,8 @@ def test_from_nothing_to_an_answer(tmp_path):
         arguments = ["--stage", str(stage), "--output", str(tmp_path / f"run{stage}")]
         assert run_main([*arguments, "--set", *given]) == 0
     projection = f"model.projection={tmp_path / 'run2' / 'projection.safetensors'}"
-    chat = build_chat(load_config(ROOT / "eval_configs" / "tiny.yaml", [*parts, projection]))
+    alone = "model.other_projections=[]"  # those of the default demo belong to its own parts
+    chat = build_chat(load_config(ROOT / "eval_configs" / "tiny.yaml", [*parts, projection, alone]))
     session = chat.new_session().attach(chat.encode_image(draw_scene(make_scene(0))))
     settings = GenerationSettings(temperature=0, max_new_tokens=5)
     *_, last = chat.stream_answer(session, "What is this?", settings)

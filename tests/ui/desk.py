@@ -19,12 +19,14 @@ from tests.ui.server import fake_config, plain
 class Desk:
     """Handlers with a fake chat behind them, and the page of each tab as a user would see it."""
 
-    def __init__(self, folder: Path, *, words: int = 400, waiting: int = 16) -> None:
+    def __init__(
+        self, folder: Path, *, words: int = 400, waiting: int = 16, at_once: int = 16
+    ) -> None:
         self.uploads = folder / "uploads"
         self.uploads.mkdir()
-        self.chat = FakeChat(word_seconds=0.001, words=words)
+        self.chat = FakeChat(0.001, words, at_once, waiting)
         config = replace(fake_config(folder), limits=LimitsConfig(queue_size=waiting))
-        self.worker = ModelWorker(lambda: self.chat, waiting)
+        self.worker = ModelWorker(lambda: self.chat, waiting, at_once)
         self.worker.start()
         self.store = SessionStore(self.uploads, closed_seconds=0)
         table = setting_table(GenerationSettings(temperature=0.7, repetition_penalty=1.0))

@@ -10,6 +10,7 @@ with chromium_context() as context:
     assert driver.problems == []
 """
 
+import json
 import os
 import shutil
 import time
@@ -73,6 +74,7 @@ class PageDriver:
         self.page = page
         self.url = url
         self.problems: list[str] = []
+        self._submitted = 0
         page.on("console", self._hear_console)
         page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
         page.on("request", self._hear_request)
@@ -100,7 +102,7 @@ class PageDriver:
         """Type a question, press Enter, and wait until the page has taken it (or refused it)."""
         asked, answered = len(self.questions()), len(self.answers())
         self.type(text)
-        self.page.locator("#composer textarea").press("Enter")
+        self.send()
         self.until(
             lambda: (
                 len(self.questions()) != asked
@@ -110,10 +112,31 @@ class PageDriver:
             "the question to be taken",
         )
 
+    def send(self) -> None:
+        """Press Enter in the composer until the browser has sent what stands in it.
+
+        Gradio drops an Enter that comes before the event of the last one has ended, which is a
+        moment after the page shows its end. A person presses again; so does this. Other events
+        leave the browser at such a moment too, as the looking panel's: only the composer's count.
+        """
+        self.page.locator('#composer [data-testid="submit-button"]').wait_for()
+        before, pressed = self._submitted, 0.0
+
+        def sent() -> bool:
+            nonlocal pressed
+            if self._submitted == before and time.monotonic() - pressed > 1.0:
+                pressed = time.monotonic()
+                self.page.locator("#composer textarea").press("Enter")
+            return self._submitted > before
+
+        self.until(sent, "the question to leave the browser")
+
     def wait_done(self) -> None:
         """Wait until the model rests and the composer shows Send."""
-        self.page.locator(".pill.ready").wait_for()
-        self.page.locator('#composer [data-testid="submit-button"]').wait_for()
+        self.until(lambda: self._count(".pill.ready"), "the model to rest")
+        self.until(
+            lambda: self._count('#composer [data-testid="submit-button"]'), "Send in the composer"
+        )
 
     def wait_answer(self, part: str) -> str:
         """Wait until the last answer holds some text, and return it."""
@@ -162,6 +185,15 @@ class PageDriver:
         self.page.locator("#new-chat").click()
         self.page.locator("#chat .placeholder-content").wait_for()
 
+    def save(self, how: str) -> None:
+        """Open the menu of Save chat and choose from it."""
+        self.page.get_by_role("button", name="Save chat").click()
+        self.page.get_by_role("button", name=how).click()
+
+    def look_through(self, label: str) -> None:
+        """Choose a projection, or to compare all."""
+        self.page.locator("#projection").get_by_text(label, exact=True).click()
+
     def retry(self) -> None:
         """Press Retry at the last answer."""
         self.page.locator('#chat button[aria-label="Retry"]').last.click()
@@ -199,7 +231,8 @@ class PageDriver:
     def _scene(self) -> str:
         return (
             f"questions {self.questions()}, answers {[text[:80] for text in self.answers()]},"
-            f" notice {self.notice()!r}, problems {self.problems}"
+            f" notice {self.notice()!r}, problems {self.problems}, pill {self.status()!r},"
+            f" composer {self.page.locator('#composer').inner_text()!r}"
         )
 
     def _hear_console(self, message: Any) -> None:
@@ -208,9 +241,16 @@ class PageDriver:
 
     def _hear_request(self, request: Any) -> None:
         host = urlsplit(request.url).hostname
+        self._submitted += "/queue/join" in request.url and _is_from_composer(request.post_data)
         if host not in ("127.0.0.1", "localhost", None):
             self.problems.append(f"foreign request: {request.url}")
 
     def _hear_response(self, response: Any) -> None:
         if response.status >= 400:
             self.problems.append(f"{response.status}: {response.url}")
+
+
+def _is_from_composer(body: str | None) -> bool:
+    """Whether an event carries what stood in the composer, which is its first input."""
+    inputs = json.loads(body or "{}").get("data") or [None]
+    return isinstance(inputs[0], dict) and {"text", "files"} <= inputs[0].keys()

@@ -7,6 +7,7 @@ Each state is taken on a desktop and on a phone, light and dark: page-desktop-li
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from minigpt4.config import Config, load_config, locate
 from minigpt4.ui.contract import PictureChat
 from tests.ui.driver import PageDriver, chromium_context
-from tests.ui.fake_chat import FakeChat
+from tests.ui.looking_chat import LookingChat
 from tests.ui.server import Served, fake_config, served
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,8 @@ def main() -> int:
     with served(chat, config) as site:
         for screen, options in SCREENS.items():
             for scheme in ("light", "dark"):
-                with chromium_context(color_scheme=scheme, **options) as context:
+                look = {"color_scheme": scheme, "permissions": ["camera"], **options}
+                with chromium_context(**look) as context:
                     driver = PageDriver(context.new_page(), site.url)
                     for state in _states(driver, site):
                         path = given.folder / f"page-{screen}-{scheme}-{state}.png"
@@ -61,7 +63,7 @@ def _states(driver: PageDriver, site: Served) -> Iterator[str]:
     driver.upload(locate(examples[0].picture))
     driver.type(examples[0].question)
     yield "composer"
-    driver.page.locator("#composer textarea").press("Enter")
+    driver.send()
     driver.until(lambda: len(driver.answer_text().split()) > 5, "some words")
     yield "answering"
     driver.wait_done()
@@ -69,6 +71,7 @@ def _states(driver: PageDriver, site: Served) -> Iterator[str]:
     driver.wait_done()
     driver.page.wait_for_timeout(300)  # the chat scrolls smoothly
     yield "conversation"
+    yield from _looking_states(driver)
     driver.ask("x" * 2001)
     driver.until(driver.notice, "the notice")
     driver.type("")
@@ -76,10 +79,50 @@ def _states(driver: PageDriver, site: Served) -> Iterator[str]:
     driver.page.locator("#settings > button").click()
     driver.page.locator("#reset-settings").scroll_into_view_if_needed()
     yield "settings"
+    driver.page.locator("#settings > button").click()
+    driver.new_chat()
+    driver.look_through("Compare")
+    driver.example(0)
+    driver.until(lambda: driver.page.locator("#chat .side.kept").count() == 1, "both answers")
+    driver.page.wait_for_timeout(600)
+    yield "compare"
+    driver.page.locator("#status summary").click()
+    driver.page.locator("#status dl").wait_for()
+    driver.page.wait_for_timeout(300)
+    yield "pill"
+    driver.page.keyboard.press("Escape")
+    driver.page.get_by_role("button", name="Save chat").click()
+    driver.page.locator("#save-menu").wait_for()
+    yield "menu"
+    driver.page.keyboard.press("Escape")
+    camera = driver.page.get_by_text("Camera", exact=True)
+    camera.click()
+    driver.page.locator(".camera .take").click()
+    driver.page.locator(".camera video").wait_for()
+    driver.page.wait_for_timeout(600)
+    driver.page.locator(".camera .take").scroll_into_view_if_needed()
+    yield "camera"
+
+
+def _looking_states(driver: PageDriver) -> Iterator[str]:
+    """Look at a word of the first answer, and at visual tokens."""
+    panel = driver.page.locator("#looking")
+    panel.locator("> button").click()
+    panel.get_by_label("Answer to").select_option(index=0)
+    panel.locator(".answer button", has_text=re.compile("boat|see")).last.click()
+    panel.locator("figure canvas").first.wait_for()
+    panel.locator(".strength").scroll_into_view_if_needed()
+    yield "looking"
+    panel.get_by_role("button", name="Visual tokens").click()
+    panel.locator("ul.tokens li").last.wait_for()
+    panel.locator(".strength").scroll_into_view_if_needed()
+    yield "tokens"
+    panel.locator("> button").click()
+    driver.page.evaluate("window.scrollTo(0, 0)")
 
 
 def _fake() -> tuple[PictureChat, Config]:
-    return FakeChat(word_seconds=0.1), fake_config(Path(tempfile.mkdtemp()))
+    return LookingChat(word_seconds=0.1), fake_config(Path(tempfile.mkdtemp()))
 
 
 def _embedded() -> tuple[PictureChat, Config]:

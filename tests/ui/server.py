@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,10 @@ from minigpt4.config import (
     GenerationSettings,
     ModelConfig,
     PageConfig,
+    ProjectionConfig,
 )
+from minigpt4.server.api_keys import ApiKeys
+from minigpt4.server.app import app_options
 from minigpt4.ui.contract import PictureChat
 from minigpt4.ui.worker import ModelWorker
 
@@ -54,14 +58,16 @@ def served(
             loaded.wait(60)
         return chat
 
-    worker = ModelWorker(load, config.limits.queue_size)
-    blocks = open_page(worker, config, closed_seconds)
+    worker = ModelWorker(load, config.limits.queue_size, config.engine.max_answers)
+    shown = tempfile.TemporaryDirectory()
+    blocks = open_page(worker, config, Path(shown.name), closed_seconds)
     port = free_port()
     blocks.launch(
         server_name="127.0.0.1",
         server_port=port,
         share=False,
         prevent_thread_lock=True,
+        app_kwargs=app_options(worker, config, "tiny", "127.0.0.1", ApiKeys(), events=blocks.fns),
         **launch_options(config),
     )
     worker.start()
@@ -70,6 +76,7 @@ def served(
     finally:
         blocks.close(verbose=False)
         worker.close()
+        shown.cleanup()
         # Gradio leaves event loops unclosed. Collected here, they warn here, where that is expected,
         # and not in whatever test runs next.
         gc.collect()
@@ -84,7 +91,13 @@ def fake_config(folder: Path) -> Config:
     questions = ("Describe this picture in detail.", "What colour is the house?", "What is it?")
     nothing = dict.fromkeys(("vision", "qformer", "language_model", "projection"), "none")
     return Config(
-        model=ModelConfig(preset="tiny", prompt_format="tiny", **nothing),
+        model=ModelConfig(
+            preset="tiny",
+            prompt_format="tiny",
+            projection_label="Stage 2",
+            other_projections=(ProjectionConfig(label="Stage 1", weights="none"),),
+            **nothing,
+        ),
         generation=GenerationSettings(temperature=0.0),
         page=PageConfig(
             notice=(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def axe(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def site(axe: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     chromium()
-    config = fake_config(tmp_path_factory.mktemp("examples"))
+    folder = tmp_path_factory.mktemp("examples")
+    config = fake_config(folder)
+    config = replace(config, page=replace(config.page, feedback_file=str(folder / "said.jsonl")))
     with served(FakeChat(word_seconds=0.01), config, closed_seconds=0) as site:
         yield site
 
@@ -76,18 +79,19 @@ def serious(driver: PageDriver, axe: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_nothing_serious(site: Served, axe: str, tmp_path: Path, look: str) -> None:
-    window, scheme = LOOKS[look]
+@pytest.mark.parametrize("name", LOOKS)
+def test_nothing_serious(site: Served, axe: str, tmp_path: Path, name: str) -> None:
+    window, scheme = LOOKS[name]
     found: dict[str, list[str]] = {}
-    with chromium_context(viewport=window, color_scheme=scheme, reduced_motion="reduce") as context:
+    look = {"viewport": window, "color_scheme": scheme, "reduced_motion": "reduce"}
+    with chromium_context(permissions=["camera"], **look) as context:
         driver = PageDriver(context.new_page(), site.url)
         driver.open()
         found["welcome"] = serious(driver, axe)
         driver.upload(plain(tmp_path / "red.png", (220, 40, 40)))
         driver.type("What is it?")
         found["composer"] = serious(driver, axe)
-        driver.page.locator("#composer textarea").press("Enter")
+        driver.send()
         driver.wait_answer("What is it?")
         driver.wait_done()
         found["conversation"] = serious(driver, axe)
@@ -97,8 +101,36 @@ def test_nothing_serious(site: Served, axe: str, tmp_path: Path, look: str) -> N
         driver.page.locator("#reset-settings").wait_for()
         driver.page.get_by_text("Ask from a program").click()
         found["notice and side column"] = serious(driver, axe)
+        driver.type("")
+        driver.page.get_by_text("Camera", exact=True).click()
+        driver.page.locator(".camera .take").click()
+        driver.page.locator(".camera video").wait_for()
+        found["camera"] = serious(driver, axe)
+        driver.page.get_by_text("Camera", exact=True).click()
+        driver.look_through("Compare")
+        driver.ask("Both?")
+        driver.wait_answer("fog. You asked: Both?")
+        driver.wait_done()
+        found["two answers"] = serious(driver, axe)
+        driver.look_through("Stage 2")
+        driver.ask("<!doctype html><html lang=en><title>A</title><h1>A</h1></html>")
+        driver.page.get_by_role("button", name="Show the page").wait_for()
+        driver.wait_done()
+        found["a page in the answer"] = serious(driver, axe)
+        driver.page.get_by_role("button", name="Show the page").click()
+        driver.page.locator("#page-preview iframe").wait_for()
+        found["preview"] = serious(driver, axe)
+        driver.page.keyboard.press("Escape")
+        driver.page.locator("#status summary").click()
+        driver.page.locator("#status dl").wait_for()
+        found["pill"] = serious(driver, axe)
+        driver.page.keyboard.press("Escape")
+        driver.page.get_by_role("button", name="Save chat").click()
+        driver.page.locator("#save-menu").wait_for()
+        found["menu"] = serious(driver, axe)
+        driver.page.keyboard.press("Escape")
         with driver.page.expect_download() as downloads:
-            driver.page.get_by_role("button", name="Save chat").click()
+            driver.save("As a web page")
         kept = tmp_path / "chat.html"
         downloads.value.save_as(kept)
         reader = PageDriver(context.new_page(), kept.as_uri())

@@ -49,14 +49,13 @@ def site() -> Iterator[Served]:
 @pytest.fixture
 def slow(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model at the speed of a big one, so that a person can press Stop in time."""
-    language = site.chat._model.language.model.model
-    forward = language.forward
+    step = site.chat._engine._step
 
-    def slowly(*args, **kwargs):
+    def slowly(shares):
         time.sleep(0.2)
-        return forward(*args, **kwargs)
+        step(shares)
 
-    monkeypatch.setattr(language, "forward", slowly)
+    monkeypatch.setattr(site.chat._engine, "_step", slowly)
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +123,19 @@ def test_two_tabs_at_once(driver, site, context, tmp_path):
     assert [driver.pictures(), other.pictures()] == [1, 1]
     assert other.problems == []
     other.page.close()
+
+
+def test_before_and_after(driver):
+    driver.look_through("Compare")
+    driver.example(0)
+    kept = driver.page.locator("#chat .side.kept")
+    kept.wait_for()
+    after, before = driver.page.locator("#chat .side .said").all_inner_texts()
+    assert "four objects" in after
+    assert "five objects" in before
+    driver.page.get_by_role("button", name="Go on with Stage 1").click()
+    driver.until(lambda: "five objects" in kept.inner_text(), "the choice")
+    driver.look_through("Stage 2")
+    driver.ask("What color is the boat?")
+    driver.wait_answer("The boat is red.")
+    driver.wait_done()

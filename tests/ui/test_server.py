@@ -39,7 +39,7 @@ def submit(http: httpx.Client, text: str, files: list[object], session: str) -> 
         for each in config["dependencies"]
         if each["inputs"] and names[each["inputs"][0]] == "multimodaltextbox"
     )
-    values = [{"text": text, "files": files}, 0.0, 0.9, 50, 1.0, 1, ""]
+    values = [{"text": text, "files": files}, 0.0, 0.9, 50, 1.0, 1, "", "Stage 2"]
     joined = http.post(
         "gradio_api/queue/join",
         json={"data": values, "fn_index": event["id"], "session_hash": session},
@@ -117,3 +117,40 @@ def test_launch_options_are_known_to_gradio(tmp_path):
     assert set(options) <= set(known)
     assert options["allowed_paths"] == []
     assert not any(options[name] for name in ("show_error", "run_history", "enable_monitoring"))
+
+
+def test_the_queue_cannot_be_skipped(http, site, tmp_path):
+    path = upload(http, plain(tmp_path / "red.png", (220, 40, 40)))
+    asked = len(site.chat.settings)
+    dependencies = http.get("config").json()["dependencies"]
+    values = {
+        "submit": [
+            {"text": "What?", "files": [as_upload(path)]},
+            0.0,
+            0.9,
+            50,
+            1.0,
+            1,
+            "",
+            "Stage 2",
+        ],
+        "chat": [as_upload(path), "What?"],
+    }
+    names = {each["api_name"]: each["id"] for each in dependencies if each["api_name"]}
+    assert "chat" in names
+    for name, number in names.items():
+        data = values.get(name, [])
+        for route in (f"run/{name}", f"api/{name}", "run/predict", "api/predict"):
+            body = {"data": data, "fn_index": number, "session_hash": "thief"}
+            answer = http.post(f"gradio_api/{route}", json=body)
+            assert answer.status_code >= 400, (route, answer.text[:200])
+    assert len(site.chat.settings) == asked
+
+
+def test_helpers_are_private(http):
+    dependencies = http.get("config").json()["dependencies"]
+    visible = {each["api_name"]: each["api_visibility"] for each in dependencies}
+    assert visible.pop("chat") == "public"
+    assert set(visible.values()) <= {"private"}
+    info = http.get("gradio_api/info").json()
+    assert list(info["named_endpoints"]) == ["/chat"]

@@ -2,18 +2,22 @@
 
 import asyncio
 import base64
+import io
 import re
+import zipfile
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from minigpt4.ui.handlers import NOT_YET_SAVED, NOTHING_TO_SAVE
+from minigpt4.ui.markdown import transcript_markdown, transcript_zip
 from minigpt4.ui.pictures import PictureFolder
 from minigpt4.ui.sessions import numbered
 from minigpt4.ui.transcript import transcript_html
-from minigpt4.ui.views import ShownTurn
+from minigpt4.ui.views import ShownSide, ShownTurn
 from tests.ui.desk import Desk, until
 
 SAVED = datetime(2026, 11, 22, 9, 5, tzinfo=UTC)
@@ -100,3 +104,64 @@ def test_a_chat_is_saved_from_what_the_server_knows(tmp_path: Path) -> None:
     desk.chat.word_seconds = 0.01
     asyncio.run(talk())
     desk.worker.close()
+
+
+def test_markdown_shows_what_was_said_word_for_word(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path)
+    picture = folder.add(Image.new("RGB", (8, 6), "red"))
+    said = (
+        "1. # not *a* heading | `code` $x$",
+        "- no list\n+ either\n= or\n12) that",
+        "<script>alert(1)</script> &lt; \\ [a](http://x) ![b](c) ~~d~~",
+        "    no code\n\n\n> no quote\ttab",
+        "Two\nlines",
+    )
+    turns = tuple(
+        ShownTurn(text, text, numbered([picture] if not place else [], 0))
+        for place, text in enumerate(said)
+    )
+    written = transcript_markdown(turns, "Title_with_marks", "tiny", "Notice *here*", SAVED)
+    page = Rendered(MarkdownIt("commonmark").enable("table").render(written))
+    assert {"h1", "h2", "p"} <= set(page.tags)
+    assert set(page.tags) <= {"h1", "h2", "p", "img", "br"}
+    assert page.images == ["picture-1.webp"]
+    told = [" ".join(text.replace("\xa0", " ").split()) for text in said]
+    whole = " ".join(page.text.replace("\xa0", " ").split())
+    for text in told:
+        assert whole.count(text) == 2, text
+    assert "Title_with_marks" in whole
+    with zipfile.ZipFile(io.BytesIO(transcript_zip(turns, "T", "tiny", "", SAVED))) as files:
+        assert files.read("picture-1.webp") == picture.copy
+        assert files.testzip() is None
+
+
+def test_two_answers_are_both_in_the_file() -> None:
+    sides = (ShownSide("After", "Four.", kept=False), ShownSide("Before", "Five.", kept=True))
+    turns = (ShownTurn("How many?", "Five.", (), sides),)
+    page = transcript_html(turns, "T", "tiny", "", SAVED)
+    assert Page(page).texts == ["How many?", "Four.", "Five."]
+    assert "<h2>Answer: After</h2>" in page
+    assert "<h2>Answer: Before, which the chat went on with</h2>" in page
+    written = transcript_markdown(turns, "T", "tiny", "", SAVED)
+    assert "## Answer: After\n\nFour\\." not in written
+    assert "## Answer: After\n\nFour." in written
+
+
+class Rendered(HTMLParser):
+    """Tags, pictures and text of rendered Markdown."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.images: list[str | None] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.text += " "
+        if tag == "img":
+            self.images.append(dict(attrs)["src"])
+
+    def handle_data(self, data):
+        self.text += data

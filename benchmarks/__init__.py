@@ -1,0 +1,1 @@
+"""Speed and endurance, measured against named peers; figures in results/."""
