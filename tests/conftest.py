@@ -1,14 +1,19 @@
 """A whole model in miniature, with random weights and a real tokenizer: tests need no assets."""
 
 import atexit
+import gc
 import os
+import random
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from minigpt4.checkpoints.native import save_part
 from minigpt4.models.minigpt4 import MiniGPT4
@@ -33,14 +38,37 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The same examples in every run, however long one takes: CI must not fail by chance.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a browser test be tried again: a loaded machine can keep a browser waiting for long.
+    """Let tests be tried again that a loaded machine can fail: those marked browser or load.
 
     Twice at most, and the summary tells. What fails three times in a row has a cause of its own.
     """
     for item in items:
-        if item.get_closest_marker("browser"):
+        if any(item.get_closest_marker(name) for name in ("browser", "load")):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """What a failed try held is collected here, and does not warn in whatever test runs next."""
+    yield
+    if getattr(item, "execution_count", 1) > 1:  # of pytest-rerunfailures
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _chance() -> None:
+    """What a test draws without a seed of its own is the same in every run."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the state that libraries share
+    torch.manual_seed(0)
 
 
 SMALLER = Preset(

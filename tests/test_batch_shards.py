@@ -56,8 +56,10 @@ def test_the_command_answers_its_shard(
 
 
 @pytest.mark.slow
+@pytest.mark.load
 def test_torchrun_deals_the_rows_out(source: Path, target: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--standalone"]  # on a port of its own: the usual one may be another run's
     command = [*launcher, "-m", "minigpt4", "batch", str(source), str(target), "--device", "cpu"]
     done = subprocess.run(
         command,

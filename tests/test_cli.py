@@ -18,6 +18,7 @@ from minigpt4 import cli, terminal
 from minigpt4.api import LoadedChat, load
 from minigpt4.config import ASSETS
 from minigpt4.errors import ImageError
+from tests.engines.asking import slow_down
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "python.md"
@@ -261,6 +262,7 @@ def test_ctrl_c_stops_the_answer_and_the_chat_goes_on(
     before = signal.getsignal(signal.SIGINT)
     whole = chat.ask(HARBOUR, "Describe this image in detail.")
     stream_answer = chat._chat.stream_answer
+    slow_down(chat._chat._engine, monkeypatch, 0.1)
     pressed = []
 
     def pressing(*args, **kwargs):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from minigpt4 import cli
-from tests.ui.server import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,6 +65,7 @@ def test_bash_completes(
     assert set(done.stdout.split()) == offered, done.stderr
 
 
+@pytest.mark.load
 def test_serve_is_page_and_programs_in_one(tmp_path: Path) -> None:
     """The command itself: from the start to an answer over HTTP and a quiet end."""
     port = free_port()
@@ -98,5 +99,5 @@ def test_serve_is_page_and_programs_in_one(tmp_path: Path) -> None:
         finally:
             server.send_signal(signal.SIGINT)
         rest = server.stderr.read()
-        assert server.wait(60) == 0, rest
+        assert server.wait(100) == 0, rest
         assert "Traceback" not in rest

@@ -13,7 +13,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ import httpx
 import pytest
 
 from minigpt4.cli import parse
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -278,9 +278,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def running(app: Path, home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The image's command on its files, on another port of this machine only."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [str(port) if word == last("EXPOSE") else word for word in listed("CMD")]
     words = ["127.0.0.1" if word == "0.0.0.0" else word for word in words]
     settings = dict(pair.split("=", 1) for pair in shlex.split(last("ENV")))
@@ -312,6 +310,7 @@ def contents(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.load
 def test_the_image_starts_answers_its_health_check_and_writes_nothing_into_itself(
     image: Path, tmp_path: Path
 ) -> None:
@@ -325,7 +324,7 @@ def test_the_image_starts_answers_its_health_check_and_writes_nothing_into_itsel
             assert time.monotonic() < limit
             time.sleep(0.5)
         url = f"http://127.0.0.1:{port}"
-        while httpx.get(f"{url}/readyz", trust_env=False).status_code != 200:
+        while httpx.get(f"{url}/readyz", timeout=60, trust_env=False).status_code != 200:
             assert time.monotonic() < limit
             time.sleep(0.5)
         question = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
@@ -334,7 +333,7 @@ def test_the_image_starts_answers_its_health_check_and_writes_nothing_into_itsel
         )
         assert answer.status_code == 200, answer.text
         process.send_signal(signal.SIGTERM)
-        assert process.wait(40) in (0, 143)
+        assert process.wait(60) in (0, 143)
         assert fails(check)
     assert contents(image) == before
     assert not list((tmp_path / "writable/data").iterdir())

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from tests.checkpoints.parts import MODEL, RELEASE
 from tests.conftest import SMALLER
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 3.0
 
 
 @pytest.fixture
@@ -202,13 +200,11 @@ def test_spread_without_a_gpu_would_not_start(
     assert "spread: True given; it lays the language model over CUDA devices" in str(report)
 
 
-def test_it_is_fast_and_needs_no_torch(config: Path) -> None:
+def test_it_needs_no_torch(config: Path) -> None:
     code = (
         "import sys; from minigpt4.cli import main; code = main(sys.argv[1:]); "
         "assert 'torch' not in sys.modules; sys.exit(code)"
     )
     command = [sys.executable, "-c", code, "doctor", "--cfg-path", str(config)]
-    started = time.process_time(), time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - started[1] < SECONDS

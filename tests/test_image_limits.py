@@ -75,10 +75,12 @@ def test_aspect() -> None:
 def test_no_more_than_two_pictures_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     running: list[int] = []
     most: list[int] = []
+    two = threading.Barrier(2, timeout=60)
 
     def decode(image: Image.Image, _box: object) -> Image.Image:
         running.append(1)
         most.append(len(running))
+        two.wait()  # or one at a time would do
         time.sleep(0.02)
         running.pop()
         return image.convert("RGB")

@@ -46,7 +46,7 @@ def test_millions_of_blocks_are_refused_at_once(data: bytes, code: str) -> None:
     assert len(data) < 20 * 2**20
     began = time.process_time()
     assert code_of(data) == code
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 10  # takes 0.2 s; minutes if the blocks were read
 
 
 def test_what_programs_write_is_read() -> None:

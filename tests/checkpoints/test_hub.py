@@ -95,6 +95,7 @@ def fetched(reference: str, cache: Path, port: int, *, offline: bool = False) ->
     return done.stdout.strip()
 
 
+@pytest.mark.load
 def test_a_download_resumes_and_is_there_for_ever(
     hub: http.server.ThreadingHTTPServer, tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_download_resumes_and_is_there_for_ever(
     assert len(Hub.ranges) == 2
 
 
+@pytest.mark.load
 def test_a_file_the_hub_does_not_have_is_a_sentence(
     hub: http.server.ThreadingHTTPServer, tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def write_language(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.load
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's counters")
 def test_peak_memory_of_loading(tmp_path: Path) -> None:
     small = config_of(tmp_path)

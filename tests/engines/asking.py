@@ -1,10 +1,12 @@
 """Prompts, pictures and answers for tests of engines."""
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import pytest
 import torch
 
 from minigpt4.config import GenerationSettings
@@ -13,6 +15,7 @@ from minigpt4.engines.base import Engine, FinishReason
 from minigpt4.engines.batching import BatchingEngine, new_batching_engine
 from minigpt4.engines.blocks import BlockPool
 from minigpt4.models.minigpt4 import MiniGPT4
+from tests.waiting import until
 
 PAGES_FOR_ALL = 4096
 
@@ -74,6 +77,39 @@ def ask(
     assert [step.finish for step in steps[:-1]] == [None] * (len(steps) - 1)
     assert steps[-1].finish is not None
     return Said("".join(step.text for step in steps), steps[-1].tokens, steps[-1].finish)
+
+
+def slow_down(engine: Engine, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.01) -> None:
+    """Lets every step take a while, as a large model does: who reads is not left behind by it."""
+    if isinstance(engine, BatchingEngine):
+        place, name = engine, "_step"
+    else:
+        place, name = engine._model.language.model, "forward"
+    quick = getattr(place, name)
+
+    def slow(*given, **named):
+        time.sleep(seconds)
+        return quick(*given, **named)
+
+    monkeypatch.setattr(place, name, slow)
+
+
+def gather(engine: BatchingEngine, count: int) -> list[int]:
+    """Lets the engine's steps wait until so many questions have come.
+
+    Returns:
+        What will hold the number of answers in each step.
+    """
+    run, steps = engine._stepper.run, []
+
+    def gathered(shares):
+        if not steps:
+            until(lambda: engine.statistics().running + engine.statistics().waiting >= count)
+        steps.append(len(shares))
+        return run(shares)
+
+    engine._stepper.run = gathered
+    return steps
 
 
 def at_once(jobs):

@@ -1,7 +1,6 @@
 """What one answer does to the others: stops, failures, a full queue, a long wait."""
 
 import threading
-import time
 from functools import partial
 
 import pytest
@@ -10,7 +9,17 @@ import torch
 from minigpt4.config import GenerationSettings
 from minigpt4.engines.blocks import PAGE
 from minigpt4.errors import BusyError, EngineError, NoRoomError
-from tests.engines.asking import ask, at_once, batching, free_blocks, picture, prompt
+from tests.engines.asking import (
+    ask,
+    at_once,
+    batching,
+    free_blocks,
+    gather,
+    picture,
+    prompt,
+    slow_down,
+)
+from tests.waiting import until
 
 GREEDY = GenerationSettings(temperature=0, repetition_penalty=1, max_new_tokens=40)
 
@@ -41,13 +50,6 @@ def begun(engine, asked, settings=GREEDY, cancel=None):
     while next(stream).tokens == 0:
         pass
     return stream
-
-
-def wait_until(true, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.002)
 
 
 def test_of_20_answers_10_are_cancelled_and_the_others_are_exact(lively_model):
@@ -92,12 +94,13 @@ def test_a_cancel_ends_the_answer_within_one_step(engine):
     assert len(steps) == 7
 
 
-def test_closing_the_iterator_ends_the_answer(engine):
+def test_closing_the_iterator_ends_the_answer(engine, monkeypatch):
+    slow_down(engine, monkeypatch)
     stream = begun(engine, prompt("long"), GenerationSettings(temperature=0, max_new_tokens=2000))
     stream.close()
-    wait_until(lambda: engine.statistics().running == 0)
+    until(lambda: engine.statistics().running == 0)
     assert free_blocks(engine) == engine._pool.blocks
-    assert engine.statistics().generated_tokens < 1500
+    assert engine.statistics().generated_tokens < 1000
 
 
 def test_one_failing_answer_is_told_alone_and_the_others_are_exact(engine):
@@ -138,11 +141,12 @@ def test_a_failure_that_passes_is_told_to_nobody(engine):
             raise torch.OutOfMemoryError
 
     Watched(engine, before)
+    gather(engine, 6)
     assert at_once([partial(ask, engine, each, pictures, **settings) for each in asked]) == expected
     assert len(failures) == 2
 
 
-def test_after_a_failure_the_next_question_is_answered_within_5_seconds(engine):
+def test_after_a_failure_the_next_question_is_answered(engine):
     expected = ask(engine, prompt("next"))
     calls = []
 
@@ -154,9 +158,7 @@ def test_after_a_failure_the_next_question_is_answered_within_5_seconds(engine):
     Watched(engine, before)
     with pytest.raises(EngineError, match="ran out of memory on this answer"):
         ask(engine, prompt("first"))
-    start = time.monotonic()
     assert ask(engine, prompt("next")) == expected
-    assert time.monotonic() - start < 5
 
 
 def test_an_answer_whose_numbers_run_out_is_told_so(engine):
@@ -184,23 +186,21 @@ def test_a_failure_of_the_thread_itself_leaves_nobody_waiting(engine, monkeypatc
 def test_a_full_queue_refuses_at_once_and_tells_the_places(lively_model):
     engine = batching(lively_model, max_answers=2, queue_size=3)
     gate = threading.Event()
-    Watched(engine, lambda shares: len(shares) == 2 and gate.wait(10))
+    Watched(engine, lambda shares: len(shares) == 2 and gate.wait(100))
     running = [
         threading.Thread(target=ask, args=(engine, prompt(f"run {number}"))) for number in range(2)
     ]
     for thread in running:
         thread.start()
-    wait_until(lambda: engine.statistics().running == 2)
+    until(lambda: engine.statistics().running == 2)
     waiting = [
         engine.stream(prompt(f"wait {number}"), {}, GREEDY, (), threading.Event())
         for number in range(3)
     ]
     assert [next(stream).ahead for stream in waiting] == [1, 2, 3]
     assert engine.statistics().waiting == 3
-    start = time.monotonic()
-    with pytest.raises(BusyError):
+    with pytest.raises(BusyError):  # and nothing moves that it could have waited for
         ask(engine, prompt("one too many"))
-    assert time.monotonic() - start < 0.5
     waiting[0].close()
     gate.set()
     for thread in running:
@@ -215,8 +215,9 @@ def test_a_full_queue_refuses_at_once_and_tells_the_places(lively_model):
     engine.close()
 
 
-def test_a_cancelled_question_leaves_the_queue(lively_model):
+def test_a_cancelled_question_leaves_the_queue(lively_model, monkeypatch):
     engine = batching(lively_model, max_answers=1, queue_size=3)
+    slow_down(engine, monkeypatch)
     long = begun(engine, prompt("long"), GenerationSettings(temperature=0, max_new_tokens=1500))
     cancel = threading.Event()
     stream = engine.stream(prompt("wait"), {}, GREEDY, (), cancel)
@@ -228,8 +229,9 @@ def test_a_cancelled_question_leaves_the_queue(lively_model):
     engine.close()
 
 
-def test_a_long_answer_does_not_hold_up_short_ones(lively_model):
+def test_a_long_answer_does_not_hold_up_short_ones(lively_model, monkeypatch):
     engine = batching(lively_model, max_answers=4)
+    slow_down(engine, monkeypatch)
     long = begun(engine, prompt("long"), GenerationSettings(temperature=0, max_new_tokens=1500))
     said = at_once([partial(ask, engine, prompt(f"short {number}")) for number in range(12)])
     assert [each.tokens for each in said] == [12] * 12
@@ -240,7 +242,8 @@ def test_a_long_answer_does_not_hold_up_short_ones(lively_model):
     engine.close()
 
 
-def test_a_long_prompt_is_read_beside_the_answers_in_small_pieces(engine):
+def test_a_long_prompt_is_read_beside_the_answers_in_small_pieces(engine, monkeypatch):
+    slow_down(engine, monkeypatch)
     beside = []
 
     def before(shares):
@@ -263,7 +266,7 @@ def test_short_prompts_come_first_and_long_ones_still_come(engine):
     stream = begun(engine, prompt("short"), GenerationSettings(temperature=0, max_new_tokens=1500))
 
     def before(shares):
-        gate.wait(20)
+        gate.wait(100)
         counts = {share.answer: share.count for share in shares}
         reading = [answer for answer in engine._running if not answer.draw.drawn]
         if len(reading) > 1:
@@ -279,7 +282,7 @@ def test_short_prompts_come_first_and_long_ones_still_come(engine):
     threads = [threading.Thread(target=asked, args=(words,)) for words in (600, 500, 100, 90, 80)]
     for count, thread in enumerate(threads, start=2):
         thread.start()
-        wait_until(lambda count=count: sum(_counts(engine)) == count)
+        until(lambda count=count: sum(_counts(engine)) == count)
     gate.set()
     for thread in threads:
         thread.join()
@@ -300,8 +303,9 @@ def test_what_cannot_ever_fit_is_refused_in_words(lively_model):
     engine.close()
 
 
-def test_close_ends_what_is_written_and_what_waits(lively_model):
+def test_close_ends_what_is_written_and_what_waits(lively_model, monkeypatch):
     engine = batching(lively_model, max_answers=1)
+    slow_down(engine, monkeypatch)
     running = begun(engine, prompt("long"), GenerationSettings(temperature=0, max_new_tokens=1500))
     waiting = engine.stream(prompt("wait"), {}, GREEDY, (), threading.Event())
     assert next(waiting).ahead == 1
@@ -350,7 +354,7 @@ def test_after_a_failure_those_who_wrote_come_before_those_who_wait(lively_model
     Watched(engine, before)
     gate = threading.Event()
     run = engine._stepper._run
-    engine._stepper._run = lambda shares: (gate.wait(20), run(shares))[1]
+    engine._stepper._run = lambda shares: (gate.wait(100), run(shares))[1]
 
     def asks(number):
         ask(engine, prompt(f"question {number}"), max_new_tokens=90)
@@ -359,10 +363,10 @@ def test_after_a_failure_those_who_wrote_come_before_those_who_wait(lively_model
     threads = [threading.Thread(target=asks, args=(number,)) for number in range(5)]
     for count, thread in enumerate(threads, start=1):
         thread.start()
-        wait_until(lambda count=count: sum(_counts(engine)) == count)
+        until(lambda count=count: sum(_counts(engine)) == count)
     gate.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert failed
     assert set(ended[:2]) == {0, 1}
     assert len(ended) == 5

@@ -7,7 +7,7 @@ import pytest
 
 from minigpt4.config import GenerationSettings
 from minigpt4.engines.generate import GenerateEngine
-from tests.engines.asking import ask, batching, prompt
+from tests.engines.asking import ask, batching, prompt, slow_down
 
 LONG = GenerationSettings(temperature=0, max_new_tokens=1500)
 
@@ -32,12 +32,13 @@ def test_a_thread_that_cannot_start_is_tried_again(engine, monkeypatch):
     # Of its own, to fail here instead of waiting for ever.
     asking = threading.Thread(target=lambda: said.append(ask(engine, prompt("next"))), daemon=True)
     asking.start()
-    asking.join(20)
+    asking.join(60)
     assert said[0].tokens == 12
 
 
-def test_a_forgotten_answer_may_be_collected_anywhere(engine):
+def test_a_forgotten_answer_may_be_collected_anywhere(engine, monkeypatch):
     """Python collects a cycle in whatever thread it pleases, also in one that holds the lock."""
+    slow_down(engine, monkeypatch)
     lock = engine._state if hasattr(engine, "_state") else engine._lock
     stream = engine.stream(prompt("forgotten"), {}, LONG, (), threading.Event())
     next(stream)
@@ -54,7 +55,7 @@ def test_a_forgotten_answer_may_be_collected_anywhere(engine):
     try:
         del stream, cycle
         threading.Thread(target=collect, daemon=True).start()
-        assert collected.wait(20)
+        assert collected.wait(60)
     finally:
         gc.enable()
     assert ask(engine, prompt("next")).tokens == 12
@@ -70,9 +71,9 @@ def test_a_thread_that_had_nothing_to_do_is_followed_by_another(lively_model, mo
             target=lambda: said.append(ask(engine, prompt("again"))), daemon=True
         )
         asking.start()
-        asking.join(20)
+        asking.join(60)
         for thread in threading.enumerate():
             if thread.name == "answers":
-                thread.join(20)
+                thread.join(60)
     assert len(said) == 2
     engine.close()

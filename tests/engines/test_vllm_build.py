@@ -18,6 +18,8 @@ from minigpt4.errors import CheckpointError, ConfigError, EngineError
 from minigpt4.models.language import load_language_model
 from tests.engines.vllm_stub import StubServer
 
+pytestmark = pytest.mark.load
+
 ROOT = Path(__file__).parents[2]
 SERVED = ROOT / "eval_configs/tiny_vllm.yaml"
 LANGUAGE = ASSETS / "tiny/language"

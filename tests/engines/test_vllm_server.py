@@ -7,7 +7,6 @@ MINIGPT4_VLLM_PYTHON names, or from .venv-vllm.
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -31,6 +30,7 @@ from minigpt4.engines.vllm_wire import CHAT_TEMPLATE, IDS_ROUTE
 from minigpt4.errors import ConfigError, EngineError
 from tests.engines.asking import Said, at_once
 from tests.engines.vllm_record import FORMAT, GREEDY, ROOT, question, served_model
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -77,9 +77,7 @@ def start(log: Path, *options: str) -> Server:
     python = Path(os.environ.get("MINIGPT4_VLLM_PYTHON", ROOT / ".venv-vllm/bin/python"))
     if not python.exists():
         pytest.skip("there is no environment with vLLM; `make test-vllm` makes one")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", FOLDER]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--dtype", "float32", "--max-model-len", "2048", "--enable-prompt-embeds"]

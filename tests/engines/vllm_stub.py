@@ -52,6 +52,17 @@ def stream(*parts: str, pause: float = 0.0) -> Act:
     return act
 
 
+def together(count: int, act: Act) -> Act:
+    """Does something once so many are asked for it at the same time."""
+    meeting = threading.Barrier(count, timeout=60)
+
+    def met(handler: "Handler") -> None:
+        meeting.wait()
+        act(handler)
+
+    return met
+
+
 def hold(*parts: str) -> Act:
     """Sends parts of a stream, and then nothing until the client goes."""
 
@@ -232,11 +243,3 @@ def say(engine, asked, cancel=None, settings=GREEDY, stop=FORMAT.stop_strings) -
     steps = list(engine.stream(*asked, settings, stop, cancel or threading.Event()))
     assert [step.finish for step in steps[:-1]] == [None] * (len(steps) - 1)
     return Said("".join(step.text for step in steps), steps[-1].tokens, steps[-1].finish)
-
-
-def until(true, seconds=5.0):
-    """Waits for something that another thread brings about."""
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.01)

@@ -204,14 +204,15 @@ def test_answers_of_others_go_on_as_if_nobody_looked(model):
     watcher = threading.Thread(target=keep_looking)
     watcher.start()
     try:
-        beside = [answer() for _ in range(3)]
+        beside = []
+        while len(beside) < 3 or (len(looks) < 4 and not failures):
+            beside.append(answer())
     finally:
         done.set()
-        watcher.join(30)
+        watcher.join(60)
         chat.close()
     assert failures == []
-    assert beside == [alone] * 3
-    assert len(looks) > 3, "the looks ran while answers were written"
+    assert set(beside) == {alone}
     for each in looks:
         torch.testing.assert_close(each, looks[0], **CLOSE)
 

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import time
-from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -18,14 +16,7 @@ SETTINGS = GenerationSettings(temperature=0.0, max_new_tokens=200)
 
 
 def client_of(site: Site, key: str = "none") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{site.url}v1", api_key=key, max_retries=0, timeout=30)
-
-
-def until(happened: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    return openai.OpenAI(base_url=f"{site.url}v1", api_key=key, max_retries=0, timeout=60)
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (32, 24)) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def question(web: httpx.Client, *files: Any, text: str = "What?") -> dict[str, A
     return {"data": values, "fn_index": event["id"], "session_hash": session}
 
 
-def told(web: httpx.Client, session: str, seconds: float = 20) -> str:
+def told(web: httpx.Client, session: str, seconds: float = 100) -> str:
     """Return what the server sends to a session, up to the end of its event.
 
     Each line stands as it came, and after all of them what they amount to: Gradio sends only what
@@ -74,7 +74,7 @@ def send(web: httpx.Client, message: dict[str, Any]) -> str:
     return told(web, message["session_hash"])
 
 
-def raw_answer(web: httpx.Client, text: str, seconds: float = 10) -> bytes:
+def raw_answer(web: httpx.Client, text: str, seconds: float = 60) -> bytes:
     address = (web.base_url.host, web.base_url.port)
     with socket.create_connection(address, timeout=seconds) as connection:
         connection.sendall(text.encode("latin-1"))

@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, chat: FakeChat) -> Iterator[S
 
 @pytest.fixture
 def web(site: Site) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site.url, timeout=30, trust_env=False) as web:
+    with httpx.Client(base_url=site.url, timeout=60, trust_env=False) as web:
         yield web
 
 

@@ -13,7 +13,7 @@ from minigpt4.server.api_keys import ApiKeys
 from minigpt4.server.app import app_options
 from minigpt4.ui.contract import PictureChat
 from minigpt4.ui.worker import ModelWorker
-from tests.ui.server import free_port
+from tests.ports import free_port
 
 NAME = "tiny"
 
@@ -37,7 +37,7 @@ def running(
     from minigpt4.ui.app import launch_options, open_page
 
     def load() -> PictureChat:
-        if loaded is not None and not loaded.wait(60):
+        if loaded is not None and not loaded.wait(120):
             raise TimeoutError
         return chat
 

@@ -18,7 +18,7 @@ from tests.server.site import Site, running
 from tests.ui.fake_chat import COLOURS, FakeChat
 from tests.ui.server import fake_config, plain
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 ANSWER = "I see red. You asked: What color is the car?"

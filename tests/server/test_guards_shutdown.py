@@ -19,15 +19,15 @@ import pytest
 from minigpt4.server import shutdown
 from minigpt4.server.auth import VARIABLE
 from minigpt4.server.shutdown import StopSignals
+from tests.ports import free_port
 from tests.server.attacker import question, told
-from tests.ui.server import free_port
 
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys, logging
 import minigpt4.build
 from tests.ui.fake_chat import FakeChat
-minigpt4.build.build_chat = lambda config: FakeChat(word_seconds=0.05, words=100)
+minigpt4.build.build_chat = lambda config: FakeChat(word_seconds=0.1, words=120)
 from minigpt4.server.app import serve
 port, *overrides = sys.argv[1:]
 sys.exit(serve("tiny", overrides, port=int(port)))
@@ -56,23 +56,23 @@ class Process:
         for line in self.process.stderr:
             self.lines.append(line.rstrip())
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 150) -> None:
         deadline = time.monotonic() + seconds
         while not any(text in line for line in self.lines):
             assert time.monotonic() < deadline, self.lines
             assert self.process.poll() is None, self.lines
             time.sleep(0.05)
 
-    def ended(self, seconds: float) -> int:
-        code = self.process.wait(seconds)
-        self._reader.join(5)
+    def ended(self) -> int:
+        code = self.process.wait(60)
+        self._reader.join(20)
         return code
 
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
-        self._reader.join(5)
+            self.process.wait(60)
+        self._reader.join(20)
         assert self.process.stderr is not None
         self.process.stderr.close()
 
@@ -110,16 +110,17 @@ class Asking:
 
 
 @pytest.mark.slow
+@pytest.mark.load
 def test_a_running_answer_ends_and_new_questions_are_refused_in_words():
-    with started("server.grace_seconds=30") as process:
+    with started("server.grace_seconds=60") as process:
         with httpx.Client(base_url=process.url, timeout=60, trust_env=False) as web:
             heartbeat = threading.Thread(target=hold_open, args=(process.url,))
             heartbeat.start()
             asking = Asking(web, "long")
-            assert asking.first.wait(20)
+            assert asking.first.wait(60)
             process.process.send_signal(signal.SIGTERM)
-            process.wait_for("Stopping: 1 question may be answered for 30 s")
-            with httpx.Client(base_url=process.url, timeout=20, trust_env=False) as other:
+            process.wait_for("Stopping: 1 question may be answered for 60 s")
+            with httpx.Client(base_url=process.url, timeout=60, trust_env=False) as other:
                 late = question(other, text="me too")
                 other.post("gradio_api/queue/join", json=late)
                 assert "being stopped" in told(other, late["session_hash"])
@@ -127,15 +128,16 @@ def test_a_running_answer_ends_and_new_questions_are_refused_in_words():
                 refused = other.post("v1/chat/completions", json=asked)
                 assert refused.status_code == 503
                 assert "being stopped" in refused.json()["error"]["message"]
-            asking.thread.join(60)
-            heartbeat.join(20)
-        assert "word99" in asking.text
+            asking.thread.join(120)
+            heartbeat.join(60)
+        assert "word119" in asking.text
         assert "ends here" not in asking.text
-        assert process.ended(20) == 128 + signal.SIGTERM
+        assert process.ended() == 128 + signal.SIGTERM
         assert not any("Traceback" in line for line in process.lines), process.lines
 
 
 @pytest.mark.slow
+@pytest.mark.load
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 def test_an_answer_that_takes_longer_is_cut_short_and_told_so(number, code):
     with started("server.grace_seconds=1") as process:
@@ -143,16 +145,14 @@ def test_an_answer_that_takes_longer_is_cut_short_and_told_so(number, code):
             heartbeat = threading.Thread(target=hold_open, args=(process.url,))
             heartbeat.start()
             asking = Asking(web, "long")
-            assert asking.first.wait(20)
-            begun = time.monotonic()
+            assert asking.first.wait(60)
             process.process.send_signal(number)
-            asking.thread.join(20)
-            heartbeat.join(20)
-        assert process.ended(20) == code
-        assert time.monotonic() - begun < 60  # about 4 on a machine at rest
+            asking.thread.join(60)
+            heartbeat.join(60)
+        assert process.ended() == code
         assert "The server is being stopped: this answer ends here." in asking.text
         assert "word3" in asking.text
-        assert "word99" not in asking.text
+        assert "word119" not in asking.text
 
 
 def hold_open(url: str) -> None:
@@ -166,11 +166,12 @@ def hold_open(url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.load
 def test_accounts_close_the_page_and_the_programs_and_are_logged_without_secrets():
     password = "open sesame 42"
     accounts = {VARIABLE: f"ann:{password}"}
     with started("server.log=on", "server.log_texts=true", **accounts) as process:
-        with httpx.Client(base_url=process.url, timeout=20, trust_env=False) as web:
+        with httpx.Client(base_url=process.url, timeout=60, trust_env=False) as web:
             closed = ("config", "gradio_api/info", "gradio_api/file=x", "gradio_api/queue/data")
             for path in closed:
                 assert web.get(path, params={"session_hash": "abcdefgh"}).status_code == 401, path
@@ -203,7 +204,7 @@ def test_accounts_close_the_page_and_the_programs_and_are_logged_without_secrets
             assert tries[-1].status_code == 429
             assert "too many attempts" in tries[-1].json()["detail"]
         process.process.send_signal(signal.SIGINT)
-        assert process.ended(20) == 0
+        assert process.ended() == 0
         noted: list[dict[str, Any]] = [
             json.loads(line) for line in process.lines if line.startswith("{")
         ]

@@ -1,7 +1,6 @@
 """`/healthz`, `/readyz` and `/metrics`, as what watches a server reads them."""
 
 import threading
-import time
 from dataclasses import replace
 from typing import Literal
 
@@ -23,6 +22,7 @@ from minigpt4.server_config import ServerConfig
 from tests.server.site import NAME, running
 from tests.ui.fake_chat import FakeChat
 from tests.ui.server import fake_config
+from tests.waiting import until
 
 Who = Literal["local", "everyone", "off"]
 
@@ -200,6 +200,7 @@ def chat() -> FakeChat:
     return FakeChat(word_seconds=0.002)
 
 
+@pytest.mark.load
 @pytest.mark.filterwarnings("default")
 def test_beside_the_page(tmp_path, chat: FakeChat) -> None:
     """All of it in the real server, from loading to a scrape after an answer."""
@@ -207,15 +208,12 @@ def test_beside_the_page(tmp_path, chat: FakeChat) -> None:
     config = fake_config(tmp_path)
     with (
         running(chat, config, loaded=loaded) as site,
-        httpx.Client(base_url=site.url, timeout=20, trust_env=False) as http,
+        httpx.Client(base_url=site.url, timeout=60, trust_env=False) as http,
     ):
         assert http.get("healthz").status_code == 200
         assert http.get("readyz").status_code == 503
         loaded.set()
-        deadline = time.monotonic() + 20
-        while http.get("readyz").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: http.get("readyz").status_code == 200)
         asked = {"model": NAME, "messages": [{"role": "user", "content": "Hello?"}]}
         assert http.post("v1/chat/completions", json=asked).status_code == 200
         told = samples(http.get("metrics").text)
@@ -225,9 +223,10 @@ def test_beside_the_page(tmp_path, chat: FakeChat) -> None:
         assert told["process_resident_memory_bytes", ()] > 1e6
 
 
+@pytest.mark.load
 @pytest.mark.filterwarnings("default")
 def test_metrics_can_be_left_out(tmp_path, chat: FakeChat) -> None:
     config = fake_config(tmp_path)
     off = replace(config, server=replace(config.server, metrics="off"))
-    with running(chat, off) as site, httpx.Client(trust_env=False) as http:
+    with running(chat, off) as site, httpx.Client(timeout=60, trust_env=False) as http:
         assert http.get(f"{site.url}metrics").status_code == 404

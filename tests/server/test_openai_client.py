@@ -18,15 +18,15 @@ from tests.server.asking import (
     part,
     picture,
     said,
-    until,
     user,
     words,
 )
 from tests.server.site import NAME, Site, running
 from tests.ui.fake_chat import FakeChat
 from tests.ui.server import fake_config
+from tests.waiting import until
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_full_queue_is_a_status_of_its_own(client: openai.OpenAI, chat: FakeCh
         assert int(refused.value.response.headers["retry-after"]) > 0
     chat.gate.set()
     for each in asking:
-        each.join(20)
+        each.join(60)
     assert sorted(answer[-2:] for answer in answers) == ["q0", "q1", "q2"]
 
 
@@ -189,7 +189,7 @@ def test_a_picture_is_not_read_where_its_question_has_no_place(
         ask(client, damaged)
     assert site.worker.refused == before + 1
     chat.gate.set()
-    first.join(20)
+    first.join(60)
     until(lambda: site.worker.open_questions == 0)
     with pytest.raises(openai.BadRequestError, match="base64"):
         ask(client, damaged)
@@ -213,7 +213,7 @@ def test_two_clients_are_answered_at_once(
     until(lambda: chat.answering == 2)
     chat.gate.set()
     for each in both:
-        each.join(20)
+        each.join(60)
     assert answers == {
         colour: f"I see {colour}. You asked: Is it {colour}?" for colour in ("red", "blue")
     }
@@ -229,7 +229,8 @@ def test_a_client_that_closes_its_stream_frees_the_model(
             break
     assert chat.answering == 1
     stream.close()
-    until(lambda: not chat.answering, seconds=1)
+    until(lambda: not chat.answering)
+    assert chat.ends[-1] in ("cancelled", "left")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -239,7 +240,7 @@ def test_a_client_that_gives_up_waiting_frees_the_model(
     chat.gate.clear()
     with pytest.raises(openai.APITimeoutError):
         ask(client, user("a long one"), stream=stream, timeout=0.5)
-    until(lambda: not site.worker.open_questions, seconds=1)
+    until(lambda: not site.worker.open_questions)  # although the gate stays shut
 
 
 def test_keys(tmp_path: Any, chat: FakeChat) -> None:

@@ -27,7 +27,7 @@ from tests.server.site import Site, running
 from tests.ui.fake_chat import FakeChat
 from tests.ui.server import fake_config
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from minigpt4.errors import CheckpointError, ConfigError, MiniGPT4Error
 from minigpt4.server import app
 from minigpt4.server.app import check_address, reason, serve, served_name
 from minigpt4.ui.app import OwnWorkingDirectory
-from tests.ui.server import free_port
+from tests.ports import free_port
 
 COMMIT = "0123456789" * 4
 

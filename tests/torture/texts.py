@@ -9,7 +9,7 @@ from minigpt4.errors import PromptError
 from minigpt4.models.minigpt4 import MiniGPT4, PromptTokens
 from minigpt4.prompt_formats import PROMPT_FORMATS, PromptFormat
 from tests.test_hostile_text import HOSTILE
-from tests.torture.promise import Finding
+from tests.torture.promise import Finding, allowed
 
 LENGTHS = (2_001, 200_000)
 MAX_SECONDS = 1.0
@@ -37,7 +37,7 @@ def measure(share: float) -> Finding:
             else:
                 wrong.append(f"{length:,} characters were not refused")
     figure = f"{len(HOSTILE)} strings, {len(wrong)} became structure; too long refused in "
-    return Finding(not wrong and slowest < MAX_SECONDS, f"{figure}{1000 * slowest:.0f} ms")
+    return Finding(not wrong and slowest < allowed(MAX_SECONDS), f"{figure}{1000 * slowest:.0f} ms")
 
 
 def _problems(model: MiniGPT4, prompt_format: PromptFormat, text: str) -> Iterator[str]:

@@ -111,8 +111,13 @@ def main(kills: int) -> None:
         chance = random.Random(3)
         equal = early = saving = 0
         for number in range(kills):
-            folder = Path(root) / str(number)
-            ended = _in_child(lambda: work(folder), chance.uniform(0.1, 0.95) * seconds)  # noqa: B023
+            moment = chance.uniform(0.1, 0.95) * seconds
+            for attempt in range(3):  # the machine may be quicker now than when it was measured
+                folder = Path(root) / f"{number}-{attempt}"
+                ended = _in_child(lambda: work(folder), moment)  # noqa: B023
+                if not ended:
+                    break
+                moment /= 2
             early += not ended
             saving += any(folder.glob(".*.safetensors.*"))
             _in_child(lambda: work(folder))  # noqa: B023

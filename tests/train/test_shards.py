@@ -264,6 +264,7 @@ def test_patterns() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.load
 def test_shards_from_elsewhere_are_kept(tmp_path: Path) -> None:
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
     from threading import Thread

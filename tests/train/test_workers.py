@@ -63,7 +63,7 @@ def test_the_workers_end_with_who_asked() -> None:
     assert len(started) == 2
     results.close()
     for each in started:
-        each.join(timeout=20)
+        each.join(timeout=60)
         assert not each.is_alive()
 
 

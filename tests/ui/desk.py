@@ -14,6 +14,7 @@ from minigpt4.ui.views import View
 from minigpt4.ui.worker import ModelWorker
 from tests.ui.fake_chat import COLOURS, FakeChat
 from tests.ui.server import fake_config, plain
+from tests.waiting import SECONDS
 
 
 class Desk:
@@ -56,7 +57,7 @@ class Desk:
 
 
 async def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SECONDS
     while not happened():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

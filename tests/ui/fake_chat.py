@@ -42,6 +42,9 @@ class FakeChat:
         at_once: Answers written at a time.
         waiting: Questions that may wait behind them.
 
+    Attributes:
+        ends: How each answer ended: by a finish reason, or "left" if nobody read it to its end.
+
     A question that says "crash" or "fail" fails after three words, with a bug or with an error that
     has a sentence for the user; one that says "silent" gets an empty answer.
     """
@@ -60,6 +63,7 @@ class FakeChat:
         self.threads: set[int] = set()
         self.settings: list[GenerationSettings] = []
         self.answers: list[str] = []
+        self.ends: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self.eyes = threading.Event()
@@ -109,10 +113,16 @@ class FakeChat:
                 self.answering += begun
                 self.most_answering = max(self.most_answering, self.answering)
                 assert self.answering <= self.at_once
+            end = "left"
             try:
-                yield from self._words(session, cleaned, settings, cancel, projection, stop_strings)
+                for part in self._words(
+                    session, cleaned, settings, cancel, projection, stop_strings
+                ):
+                    end = part.finish or end
+                    yield part
             finally:
                 with self._moved:
+                    self.ends.append(end)
                     self.answering -= begun
         finally:
             with self._moved:

@@ -51,7 +51,7 @@ class LookingChat(FakeChat):
         self.lengths.append(max_new_tokens)
         answer = session.conversation.turns[turn].answer or ""
         self.looks.append(answer)
-        self.sight.wait(20)
+        self.sight.wait(100)
         if "crash" in answer:
             raise RuntimeError("secret: /srv/weights/model.bin")
         if "fail" in answer:
@@ -77,7 +77,7 @@ class LookingChat(FakeChat):
         """Each visual token looks at a patch of its own and is like words with its number."""
         assert key in session.images
         self.looks.append("tokens")
-        self.sight.wait(20)
+        self.sight.wait(100)
         first = self._number(picture)
         name = list(COLOURS)[first]
         return tuple(

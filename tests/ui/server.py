@@ -1,7 +1,6 @@
 """The page, served on a free port for tests and screenshots."""
 
 import gc
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from minigpt4.server.api_keys import ApiKeys
 from minigpt4.server.app import app_options
 from minigpt4.ui.contract import PictureChat
 from minigpt4.ui.worker import ModelWorker
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,6 @@ class Served:
     chat: PictureChat
     worker: ModelWorker
     config: Config
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -55,7 +48,7 @@ def served(
 
     def load() -> PictureChat:
         if loaded is not None:
-            loaded.wait(60)
+            loaded.wait(120)
         return chat
 
     worker = ModelWorker(load, config.limits.queue_size, config.engine.max_answers)

@@ -74,7 +74,7 @@ def test_both_grow_side_by_side_and_stop_together(desk):
         await until(lambda: desk.chat.answering == 0)
         texts = [text for _, text, _ in sides(desk.screens["a"])]
         assert len(texts) == 2
-        assert not any("word399" in text for text in texts)
+        assert desk.chat.ends == ["cancelled"] * 2
 
     asyncio.run(talk())
 
@@ -201,7 +201,7 @@ def test_a_closed_tab_stops_both(desk):
         async with aclosing(desk.page.ask("a", "a long one", (), COMPARED)) as views:
             async for view in views:
                 if view.turns and view.turns[-1].sides:
-                    assert desk.chat.answering == 2
+                    await until(lambda: desk.chat.answering == 2)
                     desk.page.close("a")
                     break
         await until(lambda: not desk.chat.answering)

@@ -12,7 +12,7 @@ import pytest
 
 import demo
 from minigpt4.server.app import reason
-from tests.ui.server import free_port
+from tests.ports import free_port
 
 SECONDS = 100  # a busy machine with two cores is slow
 ROOT = Path(__file__).parents[2]
@@ -57,8 +57,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
-    before = os.times()
+def test_help_imports_nothing_heavy():
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", "demo.py", "--help"],
         cwd=ROOT,
@@ -66,8 +65,6 @@ def test_help_is_quick_and_imports_nothing_heavy():
         text=True,
         check=True,
     )
-    after = os.times()
-    assert after.children_user - before.children_user < 1.5
     for flag in ("--cfg-path", "--host", "--port", "--share", "--device", "--set"):
         assert flag in shown.stdout
     imported = {line.rsplit("|", 1)[-1].strip() for line in shown.stderr.splitlines()}
@@ -98,6 +95,7 @@ def test_every_problem_of_a_configuration_is_told(config, capsys):
     assert "model.projection" in capsys.readouterr().err
 
 
+@pytest.mark.load
 def test_the_page_is_served_until_an_interrupt(config, request):
     port = free_port()
     process = start("--cfg-path", config, "--port", port)
@@ -122,6 +120,7 @@ def test_the_page_is_served_until_an_interrupt(config, request):
     process.stderr.close()
 
 
+@pytest.mark.load
 def test_relative_paths_mean_the_folder_in_which_the_demo_was_started(config, tmp_path):
     shutil.copy(ROOT / "minigpt4" / "assets" / "examples" / "harbour.png", tmp_path / "mine.png")
     relative = config.read_text().replace(str(tmp_path), ".")
@@ -148,6 +147,7 @@ def test_only_gradios_words_mean_a_port_in_use():
     assert reason(other, 7860) == f"The server could not start: OSError: {other}"
 
 
+@pytest.mark.load
 def test_weights_that_do_not_fit_end_the_demo_in_one_sentence(config, request):
     process = start("--cfg-path", config, "--port", free_port(), "--device", "mps")
     request.addfinalizer(process.kill)

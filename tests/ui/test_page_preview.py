@@ -58,7 +58,7 @@ def test_each_answer_beside_another_has_its_own_pages():
 @pytest.mark.parametrize("compare", [False, True])
 def test_it_is_offered_when_the_answer_has_ended(tmp_path, compare):
     desk = Desk(tmp_path)
-    desk.chat.word_seconds = 0.03  # so that the page is updated after its end was written
+    desk.chat.word_seconds = 0.1  # so that the page is updated after its end was written
     desk.chat._said = lambda seen, question: TOLD if question == "page" else "Nothing."
     values = [each.default for each in desk.page.table] + [COMPARE]
 

@@ -148,7 +148,7 @@ def test_a_hostile_page_does_nothing(driver, site, there, context, name):
     driver.page.wait_for_timeout(400)
     for element in page.get_by_text("press").all():
         for how in ({}, {"modifiers": ["Control"]}, {"modifiers": ["Shift"]}, {"button": "middle"}):
-            element.click(timeout=5000, **how)
+            element.click(**how)
     for field in page.locator("input").all():
         field.press("Enter")
     driver.page.wait_for_timeout(600)

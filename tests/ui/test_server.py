@@ -12,7 +12,7 @@ from minigpt4.ui.app import launch_options
 from tests.ui.fake_chat import FakeChat
 from tests.ui.server import Served, fake_config, plain, served
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
 
 HIDDEN = "do-not-tell-anybody"
 
@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def http(site: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site.url, timeout=20, trust_env=False) as http:
+    with httpx.Client(base_url=site.url, timeout=60, trust_env=False) as http:
         yield http
 
 
@@ -47,7 +47,7 @@ def submit(http: httpx.Client, text: str, files: list[object], session: str) -> 
     if joined.status_code != 200:
         return joined.text
     told = ""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     with http.stream("GET", "gradio_api/queue/data", params={"session_hash": session}) as events:
         for line in events.iter_lines():
             told += line + "\n"

@@ -16,8 +16,10 @@ from minigpt4.ui.pictures import Picture
 from minigpt4.ui.worker import CUT_SHORT, Job, ModelWorker, Waiting
 from tests.ui.desk import until
 from tests.ui.fake_chat import COLOURS, FakeChat
+from tests.waiting import SECONDS
 
 SETTINGS = GenerationSettings(temperature=0)
+GRACE = 4.0
 
 
 @pytest.fixture
@@ -41,20 +43,23 @@ def job(question: str, *colours: str, path) -> Job:
     return Job(None, question, tuple(pictures), SETTINGS)
 
 
-async def told(worker: ModelWorker, asked: Job) -> list[Waiting | AnswerPart]:
+async def told(
+    worker: ModelWorker, asked: Job, heard: list[Waiting | AnswerPart] | None = None
+) -> list[Waiting | AnswerPart]:
+    """All that is told; a list that is given holds it as it comes."""
+    heard = [] if heard is None else heard
     async with aclosing(worker.answer(asked)) as news:
-        return [part async for part in news]
+        async for part in news:
+            heard.append(part)
+    return heard
 
 
-async def refused(worker: ModelWorker, path) -> float:
-    """Seconds that a refusal takes: the best of three, for the machine has other work."""
-    seconds = []
-    for _ in range(3):
-        began = time.monotonic()
-        with pytest.raises(BusyError):
-            await told(worker, job("late", path=path))
-        seconds.append(time.monotonic() - began)
-    return min(seconds)
+async def refused(worker: ModelWorker, path) -> None:
+    """Asks a question that is refused, while nothing moves that it could have waited for."""
+    before = worker.open_questions
+    with pytest.raises(BusyError):
+        await asyncio.wait_for(told(worker, job("late", path=path)), SECONDS)
+    assert worker.open_questions == before
 
 
 def test_answers_of_many_run_at_the_same_time(worker, chat, tmp_path):
@@ -82,9 +87,9 @@ def test_the_place_in_the_queue_is_told(worker, chat, tmp_path):
         chat.gate.clear()
         first = [asyncio.create_task(told(worker, job("a", path=tmp_path))) for _ in range(5)]
         await until(lambda: chat.statistics().engine.waiting == 1)
-        late = asyncio.create_task(told(worker, job("b", path=tmp_path)))
-        await until(lambda: chat.statistics().engine.waiting == 2)
-        await asyncio.sleep(0.2)
+        heard: list[Waiting | AnswerPart] = []
+        late = asyncio.create_task(told(worker, job("b", path=tmp_path), heard))
+        await until(lambda: any(isinstance(part, Waiting) and part.ahead == 2 for part in heard))
         chat.gate.set()
         await asyncio.gather(*first)
         return [part.ahead for part in await late if isinstance(part, Waiting)]
@@ -95,16 +100,15 @@ def test_the_place_in_the_queue_is_told(worker, chat, tmp_path):
 
 
 def test_a_full_engine_refuses_at_once(worker, chat, tmp_path):
-    async def visits() -> float:
+    async def visits() -> None:
         chat.gate.clear()
         tasks = [asyncio.create_task(told(worker, job("a", path=tmp_path))) for _ in range(6)]
         await until(lambda: chat.statistics().engine.waiting == 2)
-        seconds = await refused(worker, tmp_path)
+        await refused(worker, tmp_path)
         chat.gate.set()
         await asyncio.gather(*tasks)
-        return seconds
 
-    assert asyncio.run(visits()) <= 0.2
+    asyncio.run(visits())
     assert worker.open_questions == 0
 
 
@@ -112,7 +116,7 @@ def test_while_the_weights_load_a_queue_waits_and_has_its_limit(chat, tmp_path):
     loaded = threading.Event()
 
     def load() -> FakeChat:
-        loaded.wait(20)
+        loaded.wait(100)
         return chat
 
     worker = ModelWorker(load, max_waiting=2, max_answers=4)
@@ -120,7 +124,7 @@ def test_while_the_weights_load_a_queue_waits_and_has_its_limit(chat, tmp_path):
     async def visits() -> list[list[Waiting | AnswerPart]]:
         tasks = [asyncio.create_task(told(worker, job(f"{n}", path=tmp_path))) for n in range(3)]
         await until(lambda: worker.open_questions == 3)
-        assert await refused(worker, tmp_path) <= 0.2
+        await refused(worker, tmp_path)
         gone = job("gone", path=tmp_path)
         tasks[2].cancel()
         await until(lambda: worker.open_questions == 2)
@@ -138,15 +142,13 @@ def test_while_the_weights_load_a_queue_waits_and_has_its_limit(chat, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["cancel", "close"])
-def test_a_stop_frees_the_model_within_a_second(worker, chat, tmp_path, how):
-    async def visit() -> float:
-        chat.word_seconds = 0.02
+def test_a_stop_frees_the_model(worker, chat, tmp_path, how):
+    async def visit() -> None:
+        chat.word_seconds = 0.05
         asked = job("a long one", path=tmp_path)
-        began = 0.0
         async with aclosing(worker.answer(asked)) as news:
             async for part in news:
-                if isinstance(part, AnswerPart) and part.tokens > 5 and not began:
-                    began = time.monotonic()
+                if isinstance(part, AnswerPart) and part.tokens > 5:
                     if how == "close":
                         break
                     asked.cancel.set()
@@ -154,23 +156,26 @@ def test_a_stop_frees_the_model_within_a_second(worker, chat, tmp_path, how):
             assert part.finish == "cancelled"
             assert part.session is not None
         await until(lambda: not chat.answering and not worker.open_questions)
-        return time.monotonic() - began
 
-    assert asyncio.run(visit()) <= 1
+    asyncio.run(visit())
+    assert chat.ends == ["cancelled"]
+    assert len(chat.answers[-1].split()) < 100  # of 300
 
 
 def test_a_question_is_given_up_while_its_picture_waits(worker, chat, tmp_path):
-    async def visit() -> float:
-        chat.eyes.clear()
+    async def visit() -> None:
+        chat.eyes.clear()  # and they stay shut: nothing but the stop ends the wait
         asked = job("What?", "red", path=tmp_path)
         task = asyncio.create_task(told(worker, asked))
         await asyncio.sleep(0.1)
         asked.cancel.set()
-        began = time.monotonic()
-        assert [part for part in await task if isinstance(part, AnswerPart)] == []
-        return time.monotonic() - began
+        parts = await asyncio.wait_for(task, SECONDS)
+        assert [part for part in parts if isinstance(part, AnswerPart)] == []
 
-    assert asyncio.run(visit()) <= 1
+    try:
+        asyncio.run(visit())
+    finally:
+        chat.eyes.set()
     assert worker.open_questions == 0
 
 
@@ -196,7 +201,7 @@ def test_close_lets_short_answers_end_and_tells_the_others(chat, tmp_path):
             for words in ("one two", "a long one", "a long one too")
         )
         await until(lambda: chat.statistics().engine.waiting == 1)
-        closing = asyncio.create_task(asyncio.to_thread(worker.close, 1.5))
+        closing = asyncio.create_task(asyncio.to_thread(worker.close, GRACE))
         await asyncio.sleep(0.1)
         with pytest.raises(ClosingError):
             await told(worker, job("late", path=tmp_path))
@@ -205,11 +210,11 @@ def test_close_lets_short_answers_end_and_tells_the_others(chat, tmp_path):
             assert cut[-1].finish == "cancelled"
             assert cut[-1].notice == CUT_SHORT
             assert cut[-1].session is not None
-        await asyncio.wait_for(closing, 5)
+        await asyncio.wait_for(closing, SECONDS)
 
     began = time.monotonic()
     asyncio.run(visits())
-    assert 1 < time.monotonic() - began < 5
+    assert time.monotonic() - began >= GRACE
     assert chat.closed
 
 
@@ -231,6 +236,6 @@ def test_close_fails_what_has_no_word_yet(chat, tmp_path):
 def test_statistics_are_there_once_the_model_is(chat):
     worker = ModelWorker(lambda: chat)
     assert worker.statistics() is None
-    worker.start().result(5)
+    worker.start().result(SECONDS)
     assert worker.statistics() == chat.statistics()
     worker.close()

@@ -28,7 +28,7 @@ from minigpt4.config import EngineConfig, GenerationSettings, load_config, locat
 from minigpt4.errors import ConfigError, EngineError, PromptError
 from minigpt4.images import load_image
 from minigpt4.ui.zero_gpu import ZeroGpuChat, on_zero_gpu, zero_gpu_lender
-from tests.ui.server import free_port
+from tests.ports import free_port
 
 CONFIG = Path(__file__).parents[2] / "eval_configs" / "tiny.yaml"
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=60, repetition_penalty=1)
@@ -86,7 +86,7 @@ class Gpu:
         finally:
             stop.set()
             mine.close()
-            process.join(20)
+            process.join(60)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,7 @@ def chat() -> Iterator[Chat]:
     chat.close()
 
 
+@pytest.mark.load
 def test_a_conversation_in_processes_that_remember_nothing(chat):
     gpu = Gpu()
     lent = ZeroGpuChat(chat, gpu)
@@ -119,6 +120,7 @@ def test_a_conversation_in_processes_that_remember_nothing(chat):
     assert "five objects" in other.text  # the projections went with the fork
 
 
+@pytest.mark.load
 def test_stop_keeps_the_text_and_ends_the_process(chat):
     gpu = Gpu()
     lent = ZeroGpuChat(chat, gpu)
@@ -194,6 +196,7 @@ sys.exit(demo.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.load
 def test_a_space_loads_before_it_opens_the_page(request):
     port = free_port()
     flags = f"--port {port} --host 127.0.0.1 --set engine.kind=generate --device cpu"
@@ -214,7 +217,7 @@ def test_a_space_loads_before_it_opens_the_page(request):
     assert said.index("launched") > max(n for n, line in enumerate(said) if line == "lent lent")
     body = {"model": "tiny", "messages": [{"role": "user", "content": "What color is the car?"}]}
     answer = httpx.post(
-        f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60, trust_env=False
+        f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=100, trust_env=False
     )
     assert "can't see a picture" in answer.json()["choices"][0]["message"]["content"]
     process.send_signal(signal.SIGINT)

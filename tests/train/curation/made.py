@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.ports import free_port
 from train.curation.folder import Folder, digest
 from train.curation.ledger import Fields
 
@@ -69,7 +70,6 @@ def lines(path: Path) -> list[Fields]:
 @contextmanager
 def served(folder: Folder) -> Iterator[str]:
     """Serve the review page until the block ends; gives its address."""
-    from tests.ui.server import free_port
     from train.curation.review_page import launch_options, open_page
     from train.curation.reviewing import Review
 

@@ -154,7 +154,7 @@ def test_no_source_is_told_what_would_be_one(tmp_path):
 
 def test_rows_are_done_so_many_at_a_time_and_a_fault_stops_no_other():
     lock, now, most = threading.Lock(), 0, 0
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def work(row):
         nonlocal now, most

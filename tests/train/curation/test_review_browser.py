@@ -8,10 +8,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.train.curation.made import TEXTS, filtered, lines, served
 from tests.ui.conftest import LOOKS
 from tests.ui.driver import PageDriver, chromium, chromium_context
-from tests.ui.server import free_port
 from train.settings import ROOT
 
 pytestmark = [
