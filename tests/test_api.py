@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.engines.asking import slow_down
 EXAMPLES = ASSETS / "examples"
 HARBOUR = EXAMPLES / "harbour.png"
 STREET = EXAMPLES / "street.png"
+OPENED = Image.open(BytesIO(HARBOUR.read_bytes()))
 QUESTION = "What color is the boat?"
 ANSWER = "The boat is red."
 
@@ -56,7 +58,7 @@ def test_the_package_offers_what_it_says() -> None:
 
 @pytest.mark.parametrize(
     "picture",
-    [str(HARBOUR), HARBOUR, HARBOUR.read_bytes(), Image.open(HARBOUR), [HARBOUR], iter([HARBOUR])],
+    [str(HARBOUR), HARBOUR, HARBOUR.read_bytes(), OPENED, [HARBOUR], iter([HARBOUR])],
     ids=["text", "path", "bytes", "PIL", "list", "iterator"],
 )
 def test_a_picture_may_be_given_in_many_ways(chat: LoadedChat, picture) -> None:

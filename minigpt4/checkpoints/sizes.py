@@ -166,8 +166,8 @@ def _patch_stem(config: VisionConfig) -> dict[str, Shape]:
     if config.architecture == "eva":
         return {"proj.weight": (width, 3, patch, patch), "proj.bias": (width,)}
     tensors: dict[str, Shape] = {"proj.weight": (width, width, 1, 1), "proj.bias": (width,)}
-    read, last = 3, len(config.stem_channels) - 1
-    for index, written in enumerate(config.stem_channels):
+    read, last = 3, len(config.stem) - 1
+    for index, (written, _) in enumerate(config.stem):
         layer = f"backbone.{index}."
         tensors[f"{layer}conv.weight"] = (written, read, 3, 3)
         if index == last:

@@ -26,6 +26,8 @@ class VisionConfig:
         depth: Number of transformer blocks that are run.
         heads: Attention heads.
         mlp_ratio: Hidden width of a block's MLP over `width`.
+        stem_repeats: Further convolutions of a `vit`'s stem, which keep the picture's side, behind
+            each that halves it but the first and the last. Small shapes are told apart there.
     """
 
     architecture: Literal["eva", "vit"]
@@ -35,6 +37,7 @@ class VisionConfig:
     depth: int
     heads: int
     mlp_ratio: float
+    stem_repeats: int = 0
 
     @property
     def grid(self) -> int:
@@ -42,10 +45,16 @@ class VisionConfig:
         return self.image_size // self.patch_size
 
     @property
-    def stem_channels(self) -> tuple[int, ...]:
-        """Channels behind each convolution of a `vit`'s stem; each halves the picture's side."""
-        stages = self.patch_size.bit_length() - 1
-        return tuple(max(24, self.width >> (stages - 1 - stage)) for stage in range(stages))
+    def stem(self) -> tuple[tuple[int, int], ...]:
+        """Channels behind each convolution of a `vit`'s stem, and its stride."""
+        halvings = self.patch_size.bit_length() - 1
+        convolutions: list[tuple[int, int]] = []
+        for stage in range(halvings):
+            channels = max(24, self.width >> (halvings - 1 - stage))
+            convolutions.append((channels, 2))
+            if 0 < stage < halvings - 1:
+                convolutions += [(channels, 1)] * self.stem_repeats
+        return tuple(convolutions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,17 +89,17 @@ def _transformer(config: VisionConfig) -> Eva | VisionTransformer:
 
 
 def _conv_stem(config: VisionConfig, *, img_size: int, **_: object) -> HybridEmbed:
-    """Stride-2 convolutions down to one vector a patch, where a ViT has one big convolution.
+    """Small convolutions down to one vector a patch, where a ViT has one big convolution.
 
     A small ViT learns several times sooner behind them.
 
     Source: Xiao et al., 2021, "Early convolutions help transformers see better".
     """
-    channels = config.stem_channels
+    channels, strides = zip(*config.stem, strict=True)
     stem = ConvStem(
         depth=len(channels),
         channels=channels,
-        stride=(2,) * len(channels),
+        stride=strides,
         padding=1,
         act_layer=nn.GELU,
     )

@@ -18,8 +18,6 @@ from minigpt4.errors import CheckpointError, ConfigError, EngineError
 from minigpt4.models.language import load_language_model
 from tests.engines.vllm_stub import StubServer
 
-pytestmark = pytest.mark.load
-
 ROOT = Path(__file__).parents[2]
 SERVED = ROOT / "eval_configs/tiny_vllm.yaml"
 LANGUAGE = ASSETS / "tiny/language"
@@ -56,6 +54,7 @@ def test_what_servers_cannot_follow_is_told_before_anything_is_loaded(overrides,
     assert words in told(SERVED, *overrides)
 
 
+@pytest.mark.load
 def test_a_chat_is_built_without_the_language_model(server, monkeypatch):
     monkeypatch.setenv("MINIGPT4_VLLM_API_KEY", "a-key")
     config = load_config(SERVED, [f"engine.urls=[{server.url}]", "device=cpu"])
@@ -71,6 +70,7 @@ def test_a_chat_is_built_without_the_language_model(server, monkeypatch):
         chat.close()
 
 
+@pytest.mark.load
 def test_no_server_is_told_with_its_address(server):
     server.close()
     config = load_config(SERVED, [f"engine.urls=[{server.url}]", "device=cpu"])
@@ -121,6 +121,7 @@ def found(*overrides: str) -> dict[str, doctor.Finding]:
     return {each.what: each for each in doctor.examine(SERVED, overrides).findings}
 
 
+@pytest.mark.load
 def test_the_doctor_says_whether_the_servers_are_there(server):
     other = StubServer()
     urls = f"engine.urls=[{server.url}, {other.url}/v1]"

@@ -1,6 +1,5 @@
 """The whole server on a free port: page, /v1, health and metrics, around any chat."""
 
-import gc
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from minigpt4.server.api_keys import ApiKeys
 from minigpt4.server.app import app_options
 from minigpt4.ui.contract import PictureChat
 from minigpt4.ui.worker import ModelWorker
+from tests.loops import close_loops
 from tests.ports import free_port
 
 NAME = "tiny"
@@ -61,4 +61,4 @@ def running(
         worker.close()
         blocks.close(verbose=False)
         folder.cleanup()
-        gc.collect()  # as in tests/ui/server.py: Gradio leaves event loops unclosed
+        close_loops()

@@ -18,7 +18,7 @@ from tests.server.site import Site, running
 from tests.ui.fake_chat import COLOURS, FakeChat
 from tests.ui.server import fake_config, plain
 
-pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
+pytestmark = pytest.mark.filterwarnings("default")
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 ANSWER = "I see red. You asked: What color is the car?"
@@ -45,6 +45,7 @@ def example(language: str, site: Site) -> str:
     return code.replace("http://127.0.0.1:7860/", site.url)
 
 
+@pytest.mark.load
 def test_the_python_example(site: Site, folder: Path) -> None:
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
@@ -54,6 +55,7 @@ def test_the_python_example(site: Site, folder: Path) -> None:
     assert second == "I see red. You asked: And how big is it?"
 
 
+@pytest.mark.load
 def test_the_shell_example(site: Site, folder: Path) -> None:
     if not shutil.which("curl"):
         pytest.skip("No curl on this machine.")
@@ -83,6 +85,7 @@ def test_every_field_that_is_carried_out_is_told() -> None:
     assert told - fields == set()
 
 
+@pytest.mark.load
 def test_every_metric_is_told(site: Site) -> None:
     text = httpx.get(f"{site.url}metrics", trust_env=False).text
     there = set(re.findall(r"^# TYPE (minigpt4_\w+) ", text, re.MULTILINE))

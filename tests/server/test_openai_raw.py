@@ -21,7 +21,7 @@ from tests.ui.fake_chat import FakeChat
 from tests.ui.server import fake_config
 from tests.waiting import until
 
-pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
+pytestmark = pytest.mark.filterwarnings("default")
 
 ASKED = {"model": NAME, "messages": [{"role": "user", "content": "Wie heißt das?"}]}
 CHUNK = re.compile(rb"data: (\{.+\})\n\n")
@@ -50,6 +50,7 @@ def chunks(content: bytes) -> list[dict]:
     return [json.loads(chunk) for chunk in CHUNK.findall(content)]
 
 
+@pytest.mark.load
 def test_a_stream_is_server_sent_events(http: httpx.Client) -> None:
     answer = http.post("v1/chat/completions", json={**ASKED, "stream": True})
     assert answer.status_code == 200
@@ -72,6 +73,7 @@ def test_a_stream_is_server_sent_events(http: httpx.Client) -> None:
     assert text == "I see no picture. You asked: Wie heißt das?"
 
 
+@pytest.mark.load
 def test_usage_is_the_last_chunk_and_null_before(http: httpx.Client) -> None:
     asked = {**ASKED, "stream": True, "stream_options": {"include_usage": True}}
     *others, last = chunks(http.post("v1/chat/completions", json=asked).content)
@@ -80,6 +82,7 @@ def test_usage_is_the_last_chunk_and_null_before(http: httpx.Client) -> None:
     assert last["usage"].keys() == {"prompt_tokens", "completion_tokens", "total_tokens"}
 
 
+@pytest.mark.load
 def test_an_error_in_a_stream_that_has_begun(http: httpx.Client, chat: FakeChat) -> None:
     chat.word_seconds = 0.3  # so that it has begun, and is seen to, before it crashes
     answer = http.post(
@@ -99,6 +102,7 @@ def test_an_error_in_a_stream_that_has_begun(http: httpx.Client, chat: FakeChat)
     assert b"secret" not in answer.content
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("content", "kind", "told"),
     [
@@ -129,6 +133,7 @@ def test_whatever_is_sent_is_answered_in_openais_shape(
     assert len(answer.content) < 2500
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -146,10 +151,12 @@ def test_other_addresses_are_told_in_openais_shape(
     assert answer.json()["error"]["message"]
 
 
+@pytest.mark.load
 def test_the_page_is_on_the_same_port(http: httpx.Client) -> None:
     assert "MiniGPT-4" in http.get("").text
 
 
+@pytest.mark.load
 def test_a_client_that_hangs_up_in_the_middle_frees_the_model(
     http: httpx.Client, chat: FakeChat, site: Site
 ) -> None:
@@ -162,6 +169,7 @@ def test_a_client_that_hangs_up_in_the_middle_frees_the_model(
     chat.word_seconds = 0.002
 
 
+@pytest.mark.load
 def test_a_stream_that_waits_long_is_kept_alive(
     http: httpx.Client, chat: FakeChat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +190,7 @@ def test_a_stream_that_waits_long_is_kept_alive(
     assert rest.endswith("data: [DONE]\n")
 
 
+@pytest.mark.load
 def test_v1_can_be_left_out(tmp_path, chat: FakeChat) -> None:
     config = fake_config(tmp_path)
     closed = replace(config, server=replace(config.server, openai=False))
@@ -259,6 +268,7 @@ def test_an_answer_that_is_left_waits_for_nobody() -> None:
     assert asyncio.run(leave()) == (True, True)
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None])
 def test_a_body_of_another_type_is_told_so(http: httpx.Client, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
@@ -268,6 +278,7 @@ def test_a_body_of_another_type_is_told_so(http: httpx.Client, kind: str | None)
     assert "Content-Type: application/json" in answer.json()["error"]["message"]
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -27,7 +27,7 @@ from tests.server.site import Site, running
 from tests.ui.fake_chat import FakeChat
 from tests.ui.server import fake_config
 
-pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
+pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ def client(site: Site) -> Iterator[openai.OpenAI]:
         yield client
 
 
+@pytest.mark.load
 def test_what_asks_for_nothing_is_accepted(client: openai.OpenAI) -> None:
     nothing: dict[str, Any] = {
         "n": 1,
@@ -66,6 +67,7 @@ def test_what_asks_for_nothing_is_accepted(client: openai.OpenAI) -> None:
     assert said(ask(client, user("Hello?"), extra_body=nothing))
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -107,12 +109,14 @@ def test_what_is_not_carried_out_is_refused_by_name(
     assert len(chat.settings) == before
 
 
+@pytest.mark.load
 def test_another_model_is_not_found(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="there is 'tiny'") as refused:
         ask(client, model="gpt-4o")
     assert refused.value.code == "model_not_found"
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("messages", "param", "told"),
     [
@@ -167,6 +171,7 @@ def test_wrong_messages_are_refused_with_their_place(
     assert told in body["message"]
 
 
+@pytest.mark.load
 def test_addresses_are_fetched_where_the_host_allows_it_and_never_from_inside(
     tmp_path: Any, chat: FakeChat
 ) -> None:
@@ -198,6 +203,7 @@ def test_what_never_fits_is_no_failure_of_the_server() -> None:
     assert refusal_of(EngineError("The model failed.")).status == 500
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -216,6 +222,7 @@ def test_an_unknown_address_is_unknown_by_any_method(
     assert told.json()["error"]["code"] == ("unknown_url" if status == 404 else "unknown_method")
 
 
+@pytest.mark.load
 def test_a_picture_that_is_too_large(client: openai.OpenAI) -> None:
     large = base64.b64encode(bytes(2**20 + 1)).decode()
     with pytest.raises(openai.APIStatusError, match="larger than 1 MB") as refused:

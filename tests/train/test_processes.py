@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from train import run
 from train.run_folder import RunFolder, read_lines
 
-pytestmark = [pytest.mark.load, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.load, pytest.mark.timeout(480)]
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
@@ -65,7 +65,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_what_one_trains(one_process: Path, tmp_path: Path) -> None:
     folder = tmp_path / "two"
     done = torchrun(folder)
-    said, complaints = done.communicate(timeout=400)
+    said, complaints = done.communicate(timeout=300)
     assert done.returncode == 0, complaints[-2000:]
     assert losses(folder) == pytest.approx(losses(one_process), rel=1e-5)
     same_projections(one_process, folder)
@@ -89,7 +89,7 @@ def test_a_language_model_shared_out_by_accelerates_file_trains_what_a_whole_one
         text=True,
         capture_output=True,
         check=False,
-        timeout=400,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     held, total = re.search(r"holds ([\d,]+) of their ([\d,]+) weights", done.stdout).groups()
@@ -125,11 +125,11 @@ def test_a_run_stopped_with_two_processes_goes_on_with_one(
     folder = tmp_path / "stopped"
     # The look after the first step takes far longer than the signal does, on a busy machine too.
     begun = torchrun(folder, "check_every=1", "check_pictures=3", "check_tokens=100")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 200
     while not RunFolder(folder).metrics.is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     begun.send_signal(signal.SIGTERM)
-    _, complaints = begun.communicate(timeout=300)
+    _, complaints = begun.communicate(timeout=200)
     steps = len(losses(folder))
     header = json.loads(_header(RunFolder(folder).checkpoint))
     assert header["position"]["step"] == steps >= 1, complaints[-2000:]

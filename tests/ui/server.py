@@ -1,6 +1,5 @@
 """The page, served on a free port for tests and screenshots."""
 
-import gc
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from minigpt4.server.api_keys import ApiKeys
 from minigpt4.server.app import app_options
 from minigpt4.ui.contract import PictureChat
 from minigpt4.ui.worker import ModelWorker
+from tests.loops import close_loops
 from tests.ports import free_port
 
 
@@ -70,9 +70,7 @@ def served(
         blocks.close(verbose=False)
         worker.close()
         shown.cleanup()
-        # Gradio leaves event loops unclosed. Collected here, they warn here, where that is expected,
-        # and not in whatever test runs next.
-        gc.collect()
+        close_loops()
 
 
 def fake_config(folder: Path) -> Config:

@@ -12,7 +12,7 @@ from minigpt4.ui.app import launch_options
 from tests.ui.fake_chat import FakeChat
 from tests.ui.server import Served, fake_config, plain, served
 
-pytestmark = [pytest.mark.load, pytest.mark.filterwarnings("default")]
+pytestmark = pytest.mark.filterwarnings("default")
 
 HIDDEN = "do-not-tell-anybody"
 
@@ -66,12 +66,14 @@ def as_upload(path: str) -> dict[str, object]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
+@pytest.mark.load
 def test_a_question_without_a_browser(http, tmp_path):
     path = upload(http, plain(tmp_path / "red.png", (220, 40, 40)))
     told = submit(http, "What?", [as_upload(path)], "honest")
     assert "I see red. You asked: What?" in told
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("with_meta", [True, False])
 def test_files_of_the_server_cannot_be_had(http, site, tmp_path, with_meta):
     secret = plain(tmp_path / "secret.png", (1, 2, 3))
@@ -87,6 +89,7 @@ def test_files_of_the_server_cannot_be_had(http, site, tmp_path, with_meta):
         assert answer.status_code in (403, 404), path
 
 
+@pytest.mark.load
 def test_only_the_endpoint_is_public(http):
     info = http.get("gradio_api/info")
     named = info.json().get("named_endpoints", {}) if info.status_code == 200 else {}
@@ -98,11 +101,13 @@ def test_only_the_endpoint_is_public(http):
     assert config.get("analytics_enabled") is False
 
 
+@pytest.mark.load
 def test_a_foreign_site_may_not_ask(http):
     answer = http.get("config", headers={"Origin": "https://example.org"})
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.load
 def test_large_files_are_refused(http, tmp_path):
     path = tmp_path / "large.png"
     path.write_bytes(b"\0" * (21 * 2**20))
@@ -119,6 +124,7 @@ def test_launch_options_are_known_to_gradio(tmp_path):
     assert not any(options[name] for name in ("show_error", "run_history", "enable_monitoring"))
 
 
+@pytest.mark.load
 def test_the_queue_cannot_be_skipped(http, site, tmp_path):
     path = upload(http, plain(tmp_path / "red.png", (220, 40, 40)))
     asked = len(site.chat.settings)
@@ -147,6 +153,7 @@ def test_the_queue_cannot_be_skipped(http, site, tmp_path):
     assert len(site.chat.settings) == asked
 
 
+@pytest.mark.load
 def test_helpers_are_private(http):
     dependencies = http.get("config").json()["dependencies"]
     visible = {each["api_name"]: each["api_visibility"] for each in dependencies}

@@ -202,7 +202,7 @@ def test_close_lets_short_answers_end_and_tells_the_others(chat, tmp_path):
         )
         await until(lambda: chat.statistics().engine.waiting == 1)
         closing = asyncio.create_task(asyncio.to_thread(worker.close, GRACE))
-        await asyncio.sleep(0.1)
+        await until(lambda: worker._closing)
         with pytest.raises(ClosingError):
             await told(worker, job("late", path=tmp_path))
         assert (await short)[-1].finish == "stop"

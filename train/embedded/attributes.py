@@ -45,11 +45,12 @@ _CELL_CLASSES = {
 _POOLED = ("kind", "color", "size")
 """What patches are asked about the cells; where a cell lies they know from their positions."""
 _NOTHING = {
+    "kind": (NO_KIND, 0.25),
     "letter": (NO_LETTER, 0.3),
     **{f"{side}_letter": (NO_LETTER, 0.05) for side in _SIDES},
     **{f"{side}_rank": (NO_RANK, 0.05) for side in _SIDES},
 }
-"""Class of "nothing here" and how much it weighs: most places hold no letter."""
+"""Class of "nothing here" and how much it weighs: most cells and patches hold nothing."""
 
 
 def labels_of(scenes: Sequence[Scene], grid: int) -> Labels:
@@ -154,7 +155,7 @@ class PatchHeads(nn.Module):
     def forward(self, features: torch.Tensor) -> Logits:
         """Logits by attribute of image features `(B, 1 + patches, Dv)`."""
         patches = features[:, 1:]
-        square = patches.unflatten(1, (self._grid, self._grid)).permute(0, 3, 1, 2)
+        square = patches.reshape(len(patches), self._grid, self._grid, -1).permute(0, 3, 1, 2)
         pooled = nn.functional.adaptive_avg_pool2d(square, SIDE_CELLS)
         cells = pooled.flatten(2).transpose(1, 2)
         return {

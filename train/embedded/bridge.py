@@ -118,7 +118,9 @@ def train_bridge(
     def loss(step: int) -> torch.Tensor:
         first = FIRST_SEED + step * batch_size
         rows = lessons.rows(
-            range(first, first + batch_size), MAX_THINGS, strange_share=settings.strange_share
+            range(first, first + batch_size),
+            MAX_THINGS,
+            strange_share=settings.strange_share,
         )
         scenes = [scene for scene, _ in rows]
         batch = lessons.batch(rows, length=settings.length)

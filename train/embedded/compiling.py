@@ -24,6 +24,13 @@ def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
 
 def reduced_precision() -> AbstractContextManager[None]:
     """bfloat16 for what multiplies matrices, on processors that have instructions for it."""
-    enabled = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no public name for it
-    context: AbstractContextManager[None] = torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+    context: AbstractContextManager[None] = torch.autocast(
+        "cpu", torch.bfloat16, enabled=_has_bfloat16()
+    )
     return context
+
+
+# A question to the processor, put while it runs, would split the compiled program in two.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no public name for it

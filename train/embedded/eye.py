@@ -28,10 +28,16 @@ from train.embedded.attributes import (
     labels_of,
 )
 from train.embedded.compiling import reduced_precision
-from train.embedded.steps import StepSettings, train_steps
-from train.errors import TrainingError
+from train.embedded.steps import StepSettings, load_weights, train_steps
 from train.world.draw import draw_scene
-from train.world.scene import BACKGROUNDS, PLAIN_BACKGROUNDS, Scene, make_scene, strange_scene
+from train.world.scene import (
+    BACKGROUNDS,
+    PLAIN_BACKGROUNDS,
+    Scene,
+    make_scene,
+    strange_scene,
+    with_random_word,
+)
 
 PRESET = Preset(
     name="embedded",
@@ -40,9 +46,10 @@ PRESET = Preset(
         image_size=96,
         patch_size=16,
         width=128,
-        depth=5,
+        depth=6,
         heads=4,
         mlp_ratio=4.0,
+        stem_repeats=2,
     ),
     qformer=QFormerConfig(
         queries=QUERIES, width=128, depth=2, heads=4, intermediate=512, cross_attention_every=1
@@ -63,23 +70,28 @@ class EyeSettings:
         preset: Sizes.
         sign_share: Share of the pictures for which a scene with a sign is looked for; the others
             come as they come, some of them with a sign too.
+        random_word_share: Share of the signs that say letters at random. There are few words, and
+            an eye that knows them all by sight does not read.
         strange_share: Share of the pictures that are no drawing of the world.
         gray_share: Share of the pictures that are shown without colour. Every kind misses one
             colour in training; without these the eye learns which kinds a colour rules out.
         letter_weight: Of the queries' letters in the loss.
         patch_weight: Of everything that is asked behind the vision encoder, but letters.
         patch_letter_weight: Of letters and ranks behind the vision encoder.
+        first_seed: Seed of the first picture; a run that goes on from weights begins behind theirs.
         held_out_scenes: Scenes it is scored on while it trains.
         steps: The loop's own settings.
     """
 
     preset: Preset = PRESET
     sign_share: float = 0.4
+    random_word_share: float = 0.5
     strange_share: float = 0.06
     gray_share: float = 0.25
     letter_weight: float = 1.0
     patch_weight: float = 0.5
     patch_letter_weight: float = 0.5
+    first_seed: int = 0
     held_out_scenes: int = 400
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
@@ -151,13 +163,16 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
         while not any(thing.word for thing in scene.things):
             # From the upper half, where the plain numbers never come.
             scene = make_scene(rng.randrange(FIRST_HELD_OUT // 2, FIRST_HELD_OUT))
+    if rng.random() < settings.random_word_share:
+        scene = with_random_word(scene, rng)
     return scene
 
 
 def training_batch(step: int, settings: EyeSettings) -> tuple[torch.Tensor, Labels]:
     """Pixel values `(B, 3, S, S)` and labels of a step; they depend on the step alone."""
     size = settings.steps.batch_size
-    scenes = [training_scene(step * size + each, settings) for each in range(size)]
+    first = settings.first_seed + step * size
+    scenes = [training_scene(first + each, settings) for each in range(size)]
     labels = labels_of(scenes, settings.preset.vision.grid)
     rng = random.Random(f"gray-{step}")
     gray = torch.tensor([rng.random() < settings.gray_share for _ in scenes])
@@ -227,21 +242,6 @@ def train_eye(
     train_steps(eye, loss_of, settings.steps, state, check_now, title="eye")
     eye.eval()
     return eye
-
-
-def load_weights(eye: Eye, file: Path) -> None:
-    """Fills the eye with the weights of an earlier run: its state, or what it saved at its end.
-
-    Raises:
-        TrainingError: If they do not fit.
-    """
-    if not file.is_file():
-        raise TrainingError(f"There are no weights at {file}. Leave out --warm-start, or name one.")
-    weights = torch.load(file, weights_only=True)["module"]
-    try:
-        eye.load_state_dict(weights)
-    except RuntimeError as error:
-        raise TrainingError(f"{file} does not fit the eye: {error}") from error
 
 
 def save_eye(eye: Eye, file: Path) -> None:

@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=default.steps.learning_rate)
     parser.add_argument("--check-every", type=int, default=default.steps.check_every)
     parser.add_argument("--sign-share", type=float, default=default.sign_share)
+    parser.add_argument("--gray-share", type=float, default=default.gray_share)
+    parser.add_argument("--first-seed", type=int, default=0, help="of the pictures to learn from")
     parser.add_argument("--threads", type=int, default=1, help="of the processor")
     parser.add_argument("--warm-start", type=Path, help="weights of an earlier run to begin from")
     chosen = parser.parse_args(arguments)
@@ -76,7 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         learning_rate=chosen.learning_rate,
         check_every=chosen.check_every,
     )
-    settings = replace(default, sign_share=chosen.sign_share, steps=steps)
+    settings = replace(
+        default,
+        sign_share=chosen.sign_share,
+        gray_share=chosen.gray_share,
+        first_seed=chosen.first_seed,
+        steps=steps,
+    )
     run(chosen.output, settings, chosen.warm_start)
 
 

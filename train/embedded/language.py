@@ -20,7 +20,7 @@ from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens
 from minigpt4.prompt_formats import TINY
 from train.embedded.compiling import compiled, reduced_precision
 from train.embedded.lessons import HELD_OUT_SEEDS, LanguageBatch, Lessons, conversation_of
-from train.embedded.steps import Report, StepSettings, train_steps
+from train.embedded.steps import Report, StepSettings, load_weights, train_steps
 from train.world.asking import QUESTION_TYPES, Exchange, ask, ask_to_describe
 from train.world.scene import MAX_THINGS, Scene, make_scene
 
@@ -37,6 +37,7 @@ class LanguageSettings:
         length: Tokens of a training row.
         noise: How far fused slots may be off, see `FusedSlots.embed`.
         plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
+        first_seed: Seed of the first scene; a run that goes on from weights begins behind theirs.
         curriculum: From which share of the run on scenes hold at most how many things.
         steps: The loop's own settings.
     """
@@ -48,6 +49,7 @@ class LanguageSettings:
     length: int = 256
     noise: float = 0.4
     plain_weight: float = 0.2
+    first_seed: int = 0
     curriculum: tuple[tuple[float, int], ...] = ((0.0, 2), (0.12, 3), (0.25, 4), (0.4, 6))
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
@@ -188,7 +190,11 @@ def gate_samples(question_type: str, number: int, max_things: int) -> list[tuple
 
 
 def train_language(
-    folder: Path, settings: LanguageSettings, state: Path, report: Report
+    folder: Path,
+    settings: LanguageSettings,
+    state: Path,
+    report: Report,
+    warm_start: Path | None = None,
 ) -> LanguageModel:
     """Trains the language model and saves it beside its tokenizer.
 
@@ -197,9 +203,15 @@ def train_language(
         settings: Sizes, data and schedule.
         state: Where the run keeps what it needs to resume.
         report: Called with the gate's scores while it runs and at the end.
+        warm_start: File with weights to begin from, if the run has no state yet.
+
+    Raises:
+        TrainingError: If the state or the weights do not fit.
     """
     torch.manual_seed(0)
     language = new_language_model(folder, settings)
+    if warm_start is not None and not state.is_file():
+        load_weights(language, warm_start)
     lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
     loss_of = compiled(answer_loss_of(language))
     generator = torch.Generator()
@@ -207,7 +219,8 @@ def train_language(
 
     def loss(step: int) -> torch.Tensor:
         most = [most for start, most in settings.curriculum if step / total >= start][-1]
-        batch = lessons.training(range(step * batch_size, (step + 1) * batch_size), most)
+        first = settings.first_seed + step * batch_size
+        batch = lessons.training(range(first, first + batch_size), most)
         generator.manual_seed(step)  # a resumed run draws the same noise
         slots = lessons.slots.embed(batch.words, settings.noise, generator)
         return loss_of(place_slots(language, batch, slots), batch.labels, batch.weights)

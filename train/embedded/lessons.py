@@ -19,7 +19,7 @@ from train.world.asking import (
     small_talk,
 )
 from train.world.describe import caption
-from train.world.scene import Scene, make_scene, strange_scene
+from train.world.scene import Scene, make_scene, strange_scene, with_random_word
 from train.world.wordings import NO_PICTURE
 
 HELD_OUT_SEEDS = 1_000_000_000  # training never draws a scene from a seed at or above this
@@ -29,6 +29,8 @@ STRANGE_SHARE = 0.04
 
 # A row holds one text of each of these; the rest of the row is empty.
 _MOST_QUESTIONS = 9
+# Of the signs; see `with_random_word`.
+_RANDOM_WORD_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Lessons:
             rng = random.Random(f"lesson-{seed}")
             strange = rng.random() < strange_share
             scene = strange_scene(seed) if strange else make_scene(seed, max_things=most_things)
+            if rng.random() < _RANDOM_WORD_SHARE:
+                scene = with_random_word(scene, rng)
             samples.append((scene, self._row(scene, rng)))
         return samples
 

@@ -2,8 +2,8 @@
 
 Before there is an eye, the language model learns from these "fused slots": one vector for each
 query of the Q-Former to come, the sum of the embeddings of the words that are true there. Queries 0
-to 15 look at the quarter cells in reading order, query 16 at the background, queries 17 to 21 at the
-letters of a sign.
+to 15 look at the quarter cells in reading order, query 16 at the background, queries 17 to 21 at
+the letters of a sign.
 """
 
 from collections.abc import Sequence

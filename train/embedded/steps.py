@@ -1,5 +1,6 @@
 """The plain loop of stage 0: AdamW, warm-up and cosine, a state file to resume from."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_model, save_model
 from torch import nn
 from tqdm import tqdm
 
@@ -104,6 +106,31 @@ def train_steps(
         if done % settings.check_every == 0 or done == settings.steps:
             check(done)
             _save(module, optimizer, settings, done, state)
+
+
+def save_weights(module: nn.Module, file: Path) -> None:
+    """Writes the weights alone, in half precision, as `load_weights` reads them."""
+    partial = file.with_suffix(".partial")
+    halves = copy.deepcopy(module).half()
+    save_model(halves, str(partial))
+    partial.replace(file)
+
+
+def load_weights(module: nn.Module, file: Path) -> None:
+    """Fills a module with the weights of an earlier run: its state, or what `save_weights` wrote.
+
+    Raises:
+        TrainingError: If they are not there or do not fit.
+    """
+    if not file.is_file():
+        raise TrainingError(f"There are no weights at {file}. Leave out --warm-start, or name one.")
+    try:
+        if file.suffix == ".safetensors":
+            load_model(module, file)
+        else:
+            module.load_state_dict(torch.load(file, weights_only=True)["module"])
+    except RuntimeError as error:
+        raise TrainingError(f"{file} does not fit what is trained: {error}") from error
 
 
 def _save(

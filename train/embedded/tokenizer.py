@@ -2,9 +2,7 @@
 
 import json
 import random
-import string
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from sentencepiece import SentencePieceTrainer
@@ -13,7 +11,7 @@ from minigpt4.conversation import Conversation, Text, Turn, render
 from minigpt4.prompt_formats import TINY
 from train.world.asking import ATTRIBUTE_WORDS, ask_to_describe, dialogue
 from train.world.describe import caption
-from train.world.scene import Scene, make_scene
+from train.world.scene import make_scene, with_random_word
 from train.world.wordings import FOREIGN_KINDS, NO_DRAWING, NO_PICTURE
 
 VOCABULARY = 1024
@@ -72,7 +70,9 @@ def train_tokenizer(folder: Path, *, scenes: int = 6000) -> None:
 def _sentences(scenes: int) -> Iterator[str]:
     """The text pieces that training will tokenise, as often as training meets them."""
     for seed in range(scenes):
-        scene, rng = _with_random_letters(make_scene(seed)), random.Random(seed)
+        rng = random.Random(seed)
+        # No word of a sign may become a piece: it is spelled.
+        scene = with_random_word(make_scene(seed), rng)
         exchanges = [*dialogue(scene, rng, 8), ask_to_describe(scene, rng)]
         turns = tuple(Turn(each.question, each.answer) for each in exchanges)
         for piece in render(Conversation(turns), TINY).pieces:
@@ -86,13 +86,3 @@ def _sentences(scenes: int) -> Iterator[str]:
         yield from ("strange", "<Img>", "</Img> ")
         if seed % 8 == 0:
             yield _PAGE
-
-
-def _with_random_letters(scene: Scene) -> Scene:
-    """The scene with other words on its signs: no word of a sign may become a piece."""
-    rng = random.Random(scene.seed)
-    things = tuple(
-        replace(thing, word="".join(rng.choices(string.ascii_uppercase, k=len(thing.word))))
-        for thing in scene.things
-    )
-    return replace(scene, things=things)

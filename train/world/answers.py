@@ -252,9 +252,8 @@ def _relation_yes(scene: Scene, rng: random.Random) -> Filled | None:
 
 
 def _places_of(scene: Scene, kind: str) -> str:
-    things = of_kind(scene, kind)
-    seen = listed([f"one {place_of(each)}" for each in things]) or "none"
-    return sentence(f"{plural(kind)}: {seen}")
+    seen = listed([f"one {place_of(each)}" for each in of_kind(scene, kind)])
+    return f"of the {plural(kind)} I see {seen or 'none'}"
 
 
 def _compare(scene: Scene, rng: random.Random) -> Filled:
@@ -270,10 +269,8 @@ def _compare(scene: Scene, rng: random.Random) -> Filled:
             kind, other = other, kind
     more = len(of_kind(scene, kind)) > len(of_kind(scene, other))
     verdict = "yes, there are more" if more else "no, there are not more"
-    answer = (
-        f"{_places_of(scene, kind)} {_places_of(scene, other)}"
-        f" So {verdict} {plural(kind)} than {plural(other)}."
-    )
+    seen = sentence(f"{_places_of(scene, kind)}, {_places_of(scene, other)}")
+    answer = f"{seen} So {verdict} {plural(kind)} than {plural(other)}."
     return {"kinds": plural(kind), "others": plural(other)}, answer
 
 

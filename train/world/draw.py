@@ -21,7 +21,7 @@ _DARK: Rgb = (25, 25, 30)
 _LIGHT: Rgb = (236, 238, 242)
 _NEAR = 105.0
 """Distance of two colours below which one does not stand out from the other without an outline."""
-_THINNEST = 0.0075
+_THINNEST = 0.0095
 """Width of an outline that a thing needs to be seen, as a fraction of the canvas side."""
 _FILL = 0.97
 """Size of a shape's box relative to the thing's."""
@@ -100,7 +100,7 @@ _RIM = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0), (-0.7, -0.7), (0.7, 0.
 
 def _outline(color: Rgb, behind: list[Rgb], look: Look) -> Rgb:
     """A colour that parts a thing from what it stands on."""
-    outline = mix(color, (0, 0, 0), 0.6) if look.tinted else _DARK
+    outline = mix(color, (0, 0, 0), 0.6) if look.tinted and min(color) < 225 else _DARK
     if brightness(color) > 60 and brightness(min(behind, key=brightness)) > 60:
         return outline  # a dark line shows on both
     if all(distance(color, other) >= _NEAR for other in behind):

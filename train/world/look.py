@@ -61,9 +61,9 @@ def make_look(rng: random.Random) -> Look:
         lean=lean,
         stretch=(1 / ratio, 1.0) if ratio > 1 else (1.0, ratio),
         shear=rng.uniform(-0.2, 0.2) if "shear" in troubles else 0.0,
-        contrast=rng.uniform(0.45, 0.8) if "contrast" in troubles else 1.0,
-        quality=round(rng.triangular(15, 60, 52)) if "quality" in troubles else 0,
-        blur=rng.uniform(0.35, 0.95) if "blur" in troubles else 0.0,
+        contrast=rng.uniform(0.55, 0.85) if "contrast" in troubles else 1.0,
+        quality=round(rng.triangular(30, 75, 60)) if "quality" in troubles else 0,
+        blur=rng.uniform(0.3, 0.75) if "blur" in troubles else 0.0,
         grain=rng.uniform(0.02, 0.08) if "grain" in troubles else 0.0,
         grain_seed=rng.getrandbits(32),
     )

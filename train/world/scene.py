@@ -11,7 +11,8 @@ line of either grid: what no one could tell is not asked.
 
 import math
 import random
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, replace
 
 from train.world.words import SIGN_WORDS, UNSEEN_SIGN_WORDS
 
@@ -165,6 +166,27 @@ def make_scene(
         things.append(Thing(kind, color, size, x, y, radius, word))
     ordered = tuple(sorted(things, key=lambda thing: thing.cell))
     return Scene(seed=seed, background=background, things=ordered)
+
+
+def with_random_word(scene: Scene, rng: random.Random) -> Scene:
+    """The scene with letters at random on its sign, never a word that is held out.
+
+    There are few words: who knows them all by sight does not read.
+    """
+    if not any(thing.word for thing in scene.things):
+        return scene
+    things = (
+        replace(thing, word=_random_word(len(thing.word), rng)) if thing.word else thing
+        for thing in scene.things
+    )
+    return replace(scene, things=tuple(things))
+
+
+def _random_word(length: int, rng: random.Random) -> str:
+    while True:
+        word = "".join(rng.choices(string.ascii_uppercase, k=length))
+        if word not in UNSEEN_SIGN_WORDS:
+            return word
 
 
 def _thing_count(rng: random.Random, least: int, most: int) -> int:

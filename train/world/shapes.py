@@ -75,10 +75,11 @@ def _crescent(bite: float, bite_radius: float, tilt: float) -> Points:
     for index in range(1, count):
         angle = 2 * math.pi - bite_tip - (2 * math.pi - 2 * bite_tip) * index / count
         points.append((bite + bite_radius * math.cos(angle), bite_radius * math.sin(angle)))
-    left = -1.0
-    right = max(x for x, _ in points)
-    middle = (left + right) / 2
-    return turned([(x - middle, y) for x, y in points], tilt)
+    tilted = turned(points, tilt)
+    across, down = [x for x, _ in tilted], [y for _, y in tilted]
+    x, y = (min(across) + max(across)) / 2, (min(down) + max(down)) / 2
+    reach = max(max(across) - x, max(down) - y)
+    return tuple(((u - x) / reach, (v - y) / reach) for u, v in tilted)
 
 
 def _wedges(count: int, base: float, spread: float) -> Shape:

@@ -1,6 +1,5 @@
 """Curations made by hand, and the review page served for tests."""
 
-import gc
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.loops import close_loops
 from tests.ports import free_port
 from train.curation.folder import Folder, digest
 from train.curation.ledger import Fields
@@ -81,4 +81,4 @@ def served(folder: Folder) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/"
         finally:
             blocks.close(verbose=False)
-            gc.collect()  # as in tests/ui/server.py: Gradio leaves event loops unclosed
+            close_loops()

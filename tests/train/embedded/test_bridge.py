@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from minigpt4.checkpoints.native import load_part
+from minigpt4.conversation import Conversation, Turn, render
 from minigpt4.models.language import load_language_model
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
+from minigpt4.prompt_formats import TINY
 from tests.train.embedded.conftest import SMALL, steps
 from train.embedded import stage0
 from train.embedded.bridge import (
@@ -47,8 +49,9 @@ def eye():
 
 def test_slots_are_placed_as_in_the_language_models_own_training(eye, language):
     lessons = Lessons(language, plain_weight=0.2, length=200)
-    rows = lessons.rows(range(80), 4)
-    bare = next(each for each in rows if not each[1].slots)  # a chat without a picture
+    rows = lessons.rows(range(8), 4)
+    talk = Conversation((Turn("Hello!", "Hello! Ask me about the picture."),))
+    bare = (make_scene(0), lessons.tokens(render(talk, TINY)))  # no picture is attached
     rows = [*rows[:3], bare]
     batch = lessons.batch(rows, length=200)
     bridge = Bridge(eye, language.width).eval()
@@ -128,7 +131,8 @@ def test_the_bridge_says_what_it_lacks(output):
         stage0.run(output, only="bridge", threads=1)
 
 
-def test_one_part_alone_is_made(output, uncompiled):
+def test_one_part_alone_is_made(output, uncompiled, monkeypatch):
+    monkeypatch.setattr("train.embedded.language.gate", lambda *_, **__: {"color": 0.5})
     stage0.run(output, only="language", threads=1, language=SMALL)
     assert (output / "language" / "model.safetensors").is_file()
     assert not (output / "eye.pt").exists()
