@@ -27,10 +27,11 @@ import torch
 from minigpt4.models.language import load_language_model
 from train.embedded import eye_run
 from train.embedded.bridge import Bridge, BridgeSettings, seen_through, train_bridge
-from train.embedded.eye import Eye, EyeSettings, load_weights, save_parts
+from train.embedded.eye import Eye, EyeSettings, save_parts
 from train.embedded.eye_scores import held_out, score
 from train.embedded.language import LanguageSettings, gate, train_language
 from train.embedded.lessons import Lessons
+from train.embedded.steps import load_weights
 from train.embedded.tokenizer import train_tokenizer
 from train.errors import TrainingError
 

@@ -1,7 +1,7 @@
 """The questions of every type that a scene allows, each with its true answer; see `asking.py`.
 
 Where an answer takes several looks, it tells what was seen before it concludes: "I see a red one at
-the top and a blue one on the right, so there are two stars." A small model cannot count in its
+the top, a blue one on the right, so there are two stars." A small model cannot count in its
 head; in its own words it can, and a person sees what it counted.
 """
 
@@ -23,6 +23,7 @@ from train.world.phrases import (
     sentence,
     side_of,
     thing_phrase,
+    told_off,
     unique_things,
     with_article,
 )
@@ -139,7 +140,7 @@ def _count(scene: Scene, rng: random.Random) -> Filled:
         return _kind_fields(kind), f"There are no {plural(kind)} in this picture."
     kind = _present_kind(scene, rng)
     things = of_kind(scene, kind)
-    seen = listed([f"{with_article(each.color)} one {place_of(each)}" for each in things])
+    seen = told_off([f"{with_article(each.color)} one {place_of(each)}" for each in things])
     return _kind_fields(kind), f"I see {seen}, so {counted(len(things), kind)}."
 
 
@@ -153,7 +154,7 @@ def _count_color(scene: Scene, rng: random.Random) -> Filled:
     things = of_color(scene, color)
     if not things:
         return {"color": color}, f"There are no {color} things in this picture."
-    seen = listed([f"{with_article(each.kind)} {place_of(each)}" for each in things])
+    seen = told_off([f"{with_article(each.kind)} {place_of(each)}" for each in things])
     return {"color": color}, f"I see {seen}, so {counted(len(things), f'{color} thing')}."
 
 
@@ -252,7 +253,7 @@ def _relation_yes(scene: Scene, rng: random.Random) -> Filled | None:
 
 
 def _places_of(scene: Scene, kind: str) -> str:
-    seen = listed([f"one {place_of(each)}" for each in of_kind(scene, kind)])
+    seen = told_off([f"one {place_of(each)}" for each in of_kind(scene, kind)])
     return f"of the {plural(kind)} I see {seen or 'none'}"
 
 

@@ -39,6 +39,11 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def told_off(parts: Sequence[str]) -> str:
+    """Tells things off one by one, "a, b, c": who counts need not know which is the last."""
+    return ", ".join(parts)
+
+
 def sentence(text: str) -> str:
     """A text with a capital letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}."

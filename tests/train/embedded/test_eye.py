@@ -245,7 +245,7 @@ def test_a_run_can_begin_from_the_weights_of_another(tmp_path):
 def test_weights_of_another_size_are_refused(tmp_path):
     save_eye(Eye(SMALL), tmp_path / "eye.pt")
     larger = replace(SMALL, qformer=replace(SMALL.qformer, width=64))
-    with pytest.raises(TrainingError, match="does not fit the eye"):
+    with pytest.raises(TrainingError, match="does not fit what is trained"):
         load_weights(Eye(larger), tmp_path / "eye.pt")
     with pytest.raises(TrainingError, match="no weights at"):
         load_weights(Eye(SMALL), tmp_path / "none.pt")
