@@ -20,19 +20,20 @@ from minigpt4.chat import AnswerPart
 from minigpt4.config import ASSETS
 from minigpt4.errors import BusyError, ConfigError, MiniGPT4Error
 from minigpt4.images import image_key, load_image
+from tests.truth import true_answer
 from tests.waiting import until
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import make_scene
 
-HARBOUR = str(ASSETS / "examples" / "harbour.png")
-STREET = str(ASSETS / "examples" / "street.png")
+HARBOUR, STREET = (str(ASSETS / "examples" / f"{name}.png") for name in ("harbour", "street"))
 QUESTION = "What color is the boat?"
 ROWS: list[dict[str, object]] = [
     {"image": HARBOUR, "question": QUESTION, "id": 7},
     {"image": HARBOUR, "question": "How big is the boat?"},
     {"image": [STREET], "question": "What does the sign say?", "who": "Zoë"},
 ]
-ANSWERS = ["The boat is red.", "The boat is large.", "The sign says CAFE."]
+SHOWN = ("harbour", "harbour", "street")
+ANSWERS = [true_answer(shown, row["question"]) for shown, row in zip(SHOWN, ROWS, strict=True)]
 
 
 @pytest.fixture(scope="module")
