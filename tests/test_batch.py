@@ -20,20 +20,19 @@ from minigpt4.chat import AnswerPart
 from minigpt4.config import ASSETS
 from minigpt4.errors import BusyError, ConfigError, MiniGPT4Error
 from minigpt4.images import image_key, load_image
-from tests.truth import true_answer
 from tests.waiting import until
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import make_scene
 
-HARBOUR, STREET = (str(ASSETS / "examples" / f"{name}.png") for name in ("harbour", "street"))
+HARBOUR = str(ASSETS / "examples" / "harbour.png")
+STREET = str(ASSETS / "examples" / "street.png")
 QUESTION = "What color is the boat?"
 ROWS: list[dict[str, object]] = [
     {"image": HARBOUR, "question": QUESTION, "id": 7},
     {"image": HARBOUR, "question": "How big is the boat?"},
     {"image": [STREET], "question": "What does the sign say?", "who": "Zoë"},
 ]
-SHOWN = ("harbour", "harbour", "street")
-ANSWERS = [true_answer(shown, row["question"]) for shown, row in zip(SHOWN, ROWS, strict=True)]
+ANSWERS = ["The boat is red.", "The boat is large.", "The sign says CAFE."]
 
 
 @pytest.fixture(scope="module")

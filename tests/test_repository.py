@@ -342,7 +342,7 @@ def test_the_changelog_has_a_place_for_what_comes() -> None:
     "page", [path for path in files() if path.suffix == ".md"], ids=lambda path: path.name
 )
 def test_no_page_has_an_unfilled_place(page):
-    if page.name != "model_card.md":  # the template itself
+    if page.name not in ("model_card.md", "tiny_model.md"):  # the templates themselves
         text = page.read_text(encoding="utf-8")
         assert "{{" not in text
         assert "<!--" not in text

@@ -22,7 +22,7 @@ from train.samples import (
     training_seed,
 )
 from train.settings import ROOT, TrainSettings
-from train.tiny.lessons import HELD_OUT_SEEDS
+from train.tiny.language import HELD_OUT_SEEDS
 from train.validation import Checked, check_rows, limits_of
 from train.web_data import WebData
 

@@ -120,13 +120,12 @@ TINY = Preset(
         image_size=96,
         patch_size=16,
         width=128,
-        depth=6,
+        depth=4,
         heads=4,
-        mlp_ratio=4.0,
-        stem_repeats=2,
+        mlp_ratio=3.0,
     ),
     qformer=QFormerConfig(
-        queries=22, width=128, depth=2, heads=4, intermediate=512, cross_attention_every=1
+        queries=10, width=128, depth=2, heads=4, intermediate=384, cross_attention_every=1
     ),
 )
 

@@ -28,7 +28,7 @@ from train.run_folder import RunFolder, read_lines
 from train.samples import Batches, Sample, training_seed
 from train.settings import ROOT, TrainSettings, load_settings
 from train.stages import check_frozen, learned_parameters, stage_of
-from train.tiny.lessons import HELD_OUT_SEEDS
+from train.tiny.language import HELD_OUT_SEEDS
 
 ARMS = ("no_qformer", "three_layers", "tuned_qformer")
 FEW = [

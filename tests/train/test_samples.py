@@ -18,7 +18,7 @@ from train.samples import (
     training_seed,
 )
 from train.settings import ROOT, CartoonSettings
-from train.tiny.lessons import HELD_OUT_SEEDS
+from train.tiny.language import HELD_OUT_SEEDS
 
 WORLD = CartoonSettings()
 INSTRUCTIONS = ("Say what you see.", "Tell me everything.")

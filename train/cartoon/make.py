@@ -15,8 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from train.cartoon.asking import dialogue
-from train.cartoon.describe import caption, describe
+from train.cartoon.describe import caption, describe, dialogue
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, make_scene
 
@@ -33,7 +32,7 @@ def record(scene: Scene, picture: str) -> dict[str, Any]:
         "picture": picture,
         "scene": asdict(scene),
         "caption": caption(scene, rng),
-        "description": describe(scene),
+        "description": describe(scene, rng),
         "dialogue": [asdict(exchange) for exchange in dialogue(scene, rng, 6)],
     }
 

@@ -1,9 +1,8 @@
 """A scene as the embeddings of its own words: what a perfect eye would tell the language model.
 
-Before there is an eye, the language model learns from these "fused slots": one vector for each
+Before there is an eye, the tiny language model learns from these "fused slots": one vector for each
 query of the Q-Former to come, the sum of the embeddings of the words that are true there. Queries 0
-to 15 look at the quarter cells in reading order, query 16 at the background, queries 17 to 21 at
-the letters of a sign.
+to 8 look at the nine cells in reading order, query 9 at the background.
 """
 
 from collections.abc import Sequence
@@ -12,23 +11,20 @@ from functools import cache
 import torch
 
 from minigpt4.models.language import LanguageModel
-from train.cartoon.scene import CELLS, LONGEST_WORD, Scene
+from train.cartoon.scene import PLACES, Scene
 
-BACKGROUND_QUERY = CELLS
-FIRST_LETTER_QUERY = CELLS + 1
-QUERIES = CELLS + 1 + LONGEST_WORD
-_MOST_WORDS = 5
+BACKGROUND_QUERY = len(PLACES)
+QUERIES = len(PLACES) + 1
+_MOST_WORDS = 6
 
 
 def slot_words(scene: Scene) -> list[tuple[str, ...]]:
-    """For every query the words that are true of what it looks at; a letter stands for itself."""
-    words: list[tuple[str, ...]] = [("nothing",)] * QUERIES
-    words[BACKGROUND_QUERY] = ("background", "strange" if scene.strange else scene.background)
+    """For every query the words that are true of what it looks at."""
+    words = [("nothing", *place.split()) for place in PLACES]
     for thing in scene.things:
-        words[thing.cell] = (thing.size, thing.color, thing.kind, *thing.place.split())
-        for index, letter in enumerate(thing.word):
-            words[FIRST_LETTER_QUERY + index] = (letter,)
-    return words
+        spoken = (thing.word,) if thing.word else ()
+        words[thing.cell] = (thing.size, thing.color, thing.kind, *thing.place.split(), *spoken)
+    return [*words, ("background", scene.background)]
 
 
 class FusedSlots:
@@ -40,14 +36,11 @@ class FusedSlots:
 
     def ids(self, scenes: Sequence[Scene]) -> torch.Tensor:
         """Ids of the words of every slot `(B, Q, W)`, -1 where there is no further word."""
-        rows = [
-            [
-                [self._id_of(word) for word in words] + [-1] * (_MOST_WORDS - len(words))
-                for words in slot_words(scene)
-            ]
-            for scene in scenes
-        ]
-        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), QUERIES, _MOST_WORDS)
+        ids = torch.full((len(scenes), QUERIES, _MOST_WORDS), -1)
+        for row, scene in enumerate(scenes):
+            for query, words in enumerate(slot_words(scene)):
+                ids[row, query, : len(words)] = torch.tensor([self._id_of(word) for word in words])
+        return ids
 
     def embed(self, ids: torch.Tensor, noise: float, generator: torch.Generator) -> torch.Tensor:
         """Slots `(B, Q, D)` of word ids `(B, Q, W)`.
@@ -71,9 +64,7 @@ class FusedSlots:
         return slots
 
     def _single_id(self, word: str) -> int:
-        # A letter stands inside a word, so its piece is the one without a leading space.
-        ids = self._language.encode(f'"{word}"')[1:-1] if len(word) == 1 else None
-        ids = self._language.encode(word) if ids is None else ids
+        ids = self._language.encode(word)
         if len(ids) != 1:
             message = f"The tokenizer splits {word!r} into {len(ids)} pieces; a slot needs one."
             raise ValueError(message)

@@ -1,6 +1,5 @@
 """The plain loop of stage 0: AdamW, warm-up and cosine, a state file to resume from."""
 
-import copy
 import json
 import math
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model, save_model
 from torch import nn
 from tqdm import tqdm
 
@@ -75,7 +73,7 @@ def train_steps(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
     first = _resume(module, optimizer, settings, state)
     log = state.with_suffix(".jsonl")
     smoothed = None
@@ -108,35 +106,6 @@ def train_steps(
             _save(module, optimizer, settings, done, state)
 
 
-def save_weights(module: nn.Module, file: Path) -> None:
-    """Writes the weights alone, in half precision, as `load_weights` reads them."""
-    partial = file.with_suffix(".partial")
-    halves = copy.deepcopy(module).half()
-    save_model(halves, str(partial))
-    partial.replace(file)
-
-
-def load_weights(module: nn.Module, file: Path) -> None:
-    """Fills a module with the weights of an earlier run: its state, or what `save_weights` wrote.
-
-    Raises:
-        TrainingError: If they are not there or do not fit.
-    """
-    if not file.is_file():
-        raise TrainingError(f"There are no weights at {file}. Leave out --warm-start, or name one.")
-    try:
-        if file.suffix == ".safetensors":
-            load_model(module, file)
-        else:
-            module.load_state_dict(
-                torch.load(file, weights_only=True, map_location=torch.get_default_device())[
-                    "module"
-                ]
-            )
-    except RuntimeError as error:
-        raise TrainingError(f"{file} does not fit what is trained: {error}") from error
-
-
 def _save(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -161,7 +130,7 @@ def _resume(
     state.parent.mkdir(parents=True, exist_ok=True)
     if not state.is_file():
         return 0
-    content = torch.load(state, weights_only=True, map_location=torch.get_default_device())
+    content = torch.load(state, weights_only=True)
     shapes = {name: each.shape for name, each in module.state_dict().items()}
     stored = {name: each.shape for name, each in content["module"].items()}
     if content["settings"] != asdict(settings) or shapes != stored:

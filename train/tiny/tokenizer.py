@@ -1,4 +1,4 @@
-"""Stage 0: the tokenizer of the embedded default, learned from the picture world's sentences."""
+"""Stage 0: the tokenizer of the embedded default, learned from the synthetic world's sentences."""
 
 import json
 import random
@@ -9,21 +9,14 @@ from sentencepiece import SentencePieceTrainer
 
 from minigpt4.conversation import Conversation, Text, Turn, render
 from minigpt4.prompt_formats import TINY
-from train.cartoon.asking import ATTRIBUTE_WORDS, ask_to_describe, dialogue
-from train.cartoon.describe import caption
-from train.cartoon.scene import make_scene, with_random_word
-from train.cartoon.wordings import FOREIGN_KINDS, NO_DRAWING, NO_PICTURE
+from train.cartoon.describe import ATTRIBUTE_WORDS, ask_to_describe, caption, dialogue
+from train.cartoon.scene import make_scene
+from train.cartoon.wordings import NO_PICTURE
 
-VOCABULARY = 1024
-
-# What a page sketch is turned into; its marks get pieces of their own.
-_PAGE = (
-    "<!doctype html>\n<html><body>\n<h1>Title</h1>\n<ul>\n<li>First</li>\n</ul>\n"
-    '<button>Button</button>\n<img alt="picture">\n<p>Text</p>\n</body></html>'
-)
+VOCABULARY = 768
 
 
-def train_tokenizer(folder: Path, *, scenes: int = 6000) -> None:
+def train_tokenizer(folder: Path, *, scenes: int = 4000) -> None:
     """Writes tokenizer.model and tokenizer_config.json.
 
     The options are LLaMA's own: byte-pair pieces, unknown characters as bytes, digits apart,
@@ -70,19 +63,15 @@ def train_tokenizer(folder: Path, *, scenes: int = 6000) -> None:
 def _sentences(scenes: int) -> Iterator[str]:
     """The text pieces that training will tokenise, as often as training meets them."""
     for seed in range(scenes):
-        rng = random.Random(seed)
-        # No word of a sign may become a piece: it is spelled.
-        scene = with_random_word(make_scene(seed), rng)
+        scene, rng = make_scene(seed), random.Random(seed)
         exchanges = [*dialogue(scene, rng, 8), ask_to_describe(scene, rng)]
         turns = tuple(Turn(each.question, each.answer) for each in exchanges)
         for piece in render(Conversation(turns), TINY).pieces:
             if isinstance(piece, Text):
                 yield piece.text
         yield caption(scene, rng)
-        yield from (NO_PICTURE, NO_DRAWING)
+        yield NO_PICTURE
         # Words that carry what was seen become pieces of their own, also the rare ones.
         yield from sorted(ATTRIBUTE_WORDS)
-        yield from FOREIGN_KINDS
-        yield from ("strange", "<Img>", "</Img> ")
-        if seed % 8 == 0:
-            yield _PAGE
+        yield "<Img>"
+        yield "</Img> "

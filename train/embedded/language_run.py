@@ -1,0 +1,51 @@
+"""Trains the language model alone: `python -m train.embedded.language_run --output FOLDER`."""
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from train.embedded.language import LanguageSettings, train_language
+from train.embedded.tokenizer import train_tokenizer
+from train.world.scene import MAX_THINGS
+
+
+def main() -> None:
+    """Reads the command line and trains, going on from where an earlier run stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="receives language/")
+    parser.add_argument("--steps", type=int, default=LanguageSettings().steps.steps)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--first-seed", type=int, default=0, help="of the scenes to learn from")
+    parser.add_argument("--warm-start", type=Path, help="weights of an earlier run to begin from")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(options.threads)
+    folder = options.output / "language"
+    if not (folder / "tokenizer.model").is_file():
+        train_tokenizer(folder)
+    settings = LanguageSettings()
+    rate = options.learning_rate or settings.steps.learning_rate
+    steps = replace(settings.steps, steps=options.steps, learning_rate=rate)
+    settings = replace(settings, steps=steps, first_seed=options.first_seed)
+    if options.warm_start is not None:  # it has learned small scenes already
+        settings = replace(settings, curriculum=((0.0, MAX_THINGS),))
+    scores = options.output / "scores-language.jsonl"
+
+    def report(found: dict[str, float]) -> None:
+        line = json.dumps({key: round(value, 4) for key, value in found.items()})
+        with scores.open("a") as lines:
+            lines.write(line + "\n")
+        logging.getLogger(__name__).info("language %s", line)
+
+    train_language(
+        folder, settings, options.output / "state-language.pt", report, options.warm_start
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""A scene as the embeddings of its own words: what a perfect eye would tell the language model.
+
+Before there is an eye, the language model learns from these "fused slots": one vector for each
+query of the Q-Former to come, the sum of the embeddings of the words that are true there. Queries 0
+to 15 look at the quarter cells in reading order, query 16 at the background, queries 17 to 21 at
+the letters of a sign.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+
+from minigpt4.models.language import LanguageModel
+from train.world.scene import CELLS, LONGEST_WORD, Scene
+
+BACKGROUND_QUERY = CELLS
+FIRST_LETTER_QUERY = CELLS + 1
+QUERIES = CELLS + 1 + LONGEST_WORD
+_MOST_WORDS = 5
+
+
+def slot_words(scene: Scene) -> list[tuple[str, ...]]:
+    """For every query the words that are true of what it looks at; a letter stands for itself."""
+    words: list[tuple[str, ...]] = [("nothing",)] * QUERIES
+    words[BACKGROUND_QUERY] = ("background", "strange" if scene.strange else scene.background)
+    for thing in scene.things:
+        words[thing.cell] = (thing.size, thing.color, thing.kind, *thing.place.split())
+        for index, letter in enumerate(thing.word):
+            words[FIRST_LETTER_QUERY + index] = (letter,)
+    return words
+
+
+class FusedSlots:
+    """Makes fused slots for batches of scenes from a language model's own embeddings."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+        self._id_of = cache(self._single_id)
+
+    def ids(self, scenes: Sequence[Scene]) -> torch.Tensor:
+        """Ids of the words of every slot `(B, Q, W)`, -1 where there is no further word."""
+        rows = [
+            [
+                [self._id_of(word) for word in words] + [-1] * (_MOST_WORDS - len(words))
+                for words in slot_words(scene)
+            ]
+            for scene in scenes
+        ]
+        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), QUERIES, _MOST_WORDS)
+
+    def embed(self, ids: torch.Tensor, noise: float, generator: torch.Generator) -> torch.Tensor:
+        """Slots `(B, Q, D)` of word ids `(B, Q, W)`.
+
+        Args:
+            ids: From `ids`.
+            noise: How far a slot may be off, as a share of the length of one word's embedding: no
+                eye is perfect, and what follows must bear it.
+            generator: Where the noise comes from.
+        """
+        embeddings = self._language.embed(ids.clamp(min=0))
+        weights = (ids >= 0).to(embeddings.dtype)
+        if noise > 0:
+            strength = 1 + noise * (torch.rand(ids.shape, generator=generator) - 0.5)
+            weights = weights * strength
+        slots = (embeddings * weights[..., None]).sum(dim=2)
+        if noise > 0:
+            amount = noise * torch.rand((len(ids), 1, 1), generator=generator)
+            shift = torch.randn(slots.shape, generator=generator) / slots.shape[-1] ** 0.5
+            slots = slots + amount * shift
+        return slots
+
+    def _single_id(self, word: str) -> int:
+        # A letter stands inside a word, so its piece is the one without a leading space.
+        ids = self._language.encode(f'"{word}"')[1:-1] if len(word) == 1 else None
+        ids = self._language.encode(word) if ids is None else ids
+        if len(ids) != 1:
+            message = f"The tokenizer splits {word!r} into {len(ids)} pieces; a slot needs one."
+            raise ValueError(message)
+        return ids[0]
