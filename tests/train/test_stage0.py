@@ -15,6 +15,7 @@ from minigpt4.models.vision import VisionEncoder
 from train.cartoon.describe import ATTRIBUTE_WORDS
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, Thing, make_scene
+from train.embedded.steps import StepSettings
 from train.errors import TrainingError
 from train.run import main as run_main
 from train.tiny import report, stage0
@@ -30,7 +31,6 @@ from train.tiny.language import (
     train_language,
 )
 from train.tiny.slots import QUERIES, FusedSlots, slot_words
-from train.tiny.steps import StepSettings
 from train.tiny.vision import NOTHING, VisionSettings, train_vision, truth
 
 ROOT = Path(__file__).parents[2]

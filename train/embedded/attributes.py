@@ -5,11 +5,13 @@ one cell each, query 16 the background, queries 17 to 21 one letter of the sign 
 the vision encoder ask its patches directly, which teaches them much sooner; letters above all.
 """
 
+import string
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from train.embedded.slots import BACKGROUND_QUERY, FIRST_LETTER_QUERY
 from train.world.scene import (
     BACKGROUNDS,
     CELLS,
@@ -26,14 +28,12 @@ from train.world.signs import sign_layout
 Labels = dict[str, torch.Tensor]
 Logits = dict[str, torch.Tensor]
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LETTERS = string.ascii_uppercase
 NO_KIND = len(KINDS)  # the class of an empty cell
 STRANGE = len(BACKGROUNDS)  # the background of what is no drawing
 NO_LETTER = len(LETTERS)
 NO_RANK = LONGEST_WORD
 IGNORED = -100
-BACKGROUND_QUERY = CELLS
-QUERIES = CELLS + 1 + LONGEST_WORD
 
 _SIDES = ("left", "right")
 _CELL_CLASSES = {
@@ -124,7 +124,7 @@ class QueryHeads(nn.Module):
         return {
             **{name: head(cells) for name, head in self.cells.items()},
             "background": self.background(seen[:, BACKGROUND_QUERY]),
-            "letter": self.letter(seen[:, BACKGROUND_QUERY + 1 :]),
+            "letter": self.letter(seen[:, FIRST_LETTER_QUERY:]),
         }
 
 

@@ -19,10 +19,9 @@ from minigpt4.images import to_pixel_values
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import TINY
 from train.embedded import judging
-from train.embedded.lessons import HELD_OUT_SEEDS
 from train.world.asking import QUESTION_TYPES, ask, follow_up
 from train.world.draw import draw_scene
-from train.world.scene import HELD_OUT_PAIRS, Scene, make_scene
+from train.world.scene import HELD_OUT_PAIRS, HELD_OUT_SEEDS, Scene, make_scene
 from train.world.wordings import DESCRIBE_INSTRUCTIONS
 
 # Apart from the held-out seeds that training runs show while they go on.

@@ -19,7 +19,6 @@ from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from train.embedded.attributes import (
     IGNORED,
-    QUERIES,
     Labels,
     Logits,
     PatchHeads,
@@ -28,10 +27,12 @@ from train.embedded.attributes import (
     labels_of,
 )
 from train.embedded.compiling import reduced_precision
+from train.embedded.slots import QUERIES
 from train.embedded.steps import StepSettings, load_weights, train_steps
 from train.world.draw import draw_scene
 from train.world.scene import (
     BACKGROUNDS,
+    HELD_OUT_SEEDS,
     PLAIN_BACKGROUNDS,
     Scene,
     make_scene,
@@ -55,9 +56,6 @@ PRESET = Preset(
         queries=QUERIES, width=128, depth=2, heads=4, intermediate=512, cross_attention_every=1
     ),
 )
-FIRST_HELD_OUT = 1_000_000_000
-"""Seeds from here on are never trained on."""
-
 _LUMINANCE = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 _PLAIN = torch.tensor([BACKGROUNDS.index(name) for name in PLAIN_BACKGROUNDS])
 
@@ -162,7 +160,7 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
     if kind < settings.strange_share + settings.sign_share:
         while not any(thing.word for thing in scene.things):
             # From the upper half, where the plain numbers never come.
-            scene = make_scene(rng.randrange(FIRST_HELD_OUT // 2, FIRST_HELD_OUT))
+            scene = make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS))
     if rng.random() < settings.random_word_share:
         scene = with_random_word(scene, rng)
     return scene

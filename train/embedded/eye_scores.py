@@ -7,8 +7,16 @@ import torch
 
 from minigpt4.models.presets import Preset
 from train.embedded.attributes import IGNORED, NO_KIND, NO_LETTER, STRANGE, labels_of
-from train.embedded.eye import FIRST_HELD_OUT, Eye, pixel_values
-from train.world.scene import COLORS, HELD_OUT_PAIRS, KINDS, Scene, make_scene, strange_scene
+from train.embedded.eye import Eye, pixel_values
+from train.world.scene import (
+    COLORS,
+    HELD_OUT_PAIRS,
+    HELD_OUT_SEEDS,
+    KINDS,
+    Scene,
+    make_scene,
+    strange_scene,
+)
 
 _BATCH = 50
 _UNSEEN_PAIRS = torch.tensor(
@@ -34,7 +42,7 @@ class HeldOut:
 
 def held_out(count: int) -> HeldOut:
     """About `count` scenes, a quarter more with unseen words and a quarter more strange ones."""
-    seeds = range(FIRST_HELD_OUT, FIRST_HELD_OUT + count)
+    seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + count)
     fewer = seeds[: max(1, count // 4)]
     return HeldOut(
         scenes=tuple(make_scene(seed, held_out=bool(seed % 2)) for seed in seeds),

@@ -19,10 +19,10 @@ from minigpt4.models.language import LanguageModel
 from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens
 from minigpt4.prompt_formats import TINY
 from train.embedded.compiling import compiled, reduced_precision
-from train.embedded.lessons import HELD_OUT_SEEDS, LanguageBatch, Lessons, conversation_of
+from train.embedded.lessons import LanguageBatch, Lessons, conversation_of
 from train.embedded.steps import Report, StepSettings, load_weights, train_steps
 from train.world.asking import QUESTION_TYPES, Exchange, ask, ask_to_describe
-from train.world.scene import MAX_THINGS, Scene, make_scene
+from train.world.scene import HELD_OUT_SEEDS, MAX_THINGS, Scene, make_scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

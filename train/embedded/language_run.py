@@ -1,7 +1,6 @@
 """Trains the language model alone: `python -m train.embedded.language_run --output FOLDER`."""
 
 import argparse
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from train.embedded.language import LanguageSettings, train_language
+from train.embedded.stage0 import reporter
 from train.embedded.tokenizer import train_tokenizer
 from train.world.scene import MAX_THINGS
 
@@ -34,14 +34,7 @@ def main() -> None:
     settings = replace(settings, steps=steps, first_seed=options.first_seed)
     if options.warm_start is not None:  # it has learned small scenes already
         settings = replace(settings, curriculum=((0.0, MAX_THINGS),))
-    scores = options.output / "scores-language.jsonl"
-
-    def report(found: dict[str, float]) -> None:
-        line = json.dumps({key: round(value, 4) for key, value in found.items()})
-        with scores.open("a") as lines:
-            lines.write(line + "\n")
-        logging.getLogger(__name__).info("language %s", line)
-
+    report = reporter(options.output, "language")
     train_language(
         folder, settings, options.output / "state-language.pt", report, options.warm_start
     )

@@ -22,8 +22,6 @@ from train.world.describe import caption
 from train.world.scene import Scene, make_scene, strange_scene, with_random_word
 from train.world.wordings import NO_PICTURE
 
-HELD_OUT_SEEDS = 1_000_000_000  # training never draws a scene from a seed at or above this
-
 # Of the scenes of a language model's lessons: it has little to learn about them.
 STRANGE_SHARE = 0.04
 

@@ -24,6 +24,16 @@ _PAGE = (
 
 
 def train_tokenizer(folder: Path, *, scenes: int = 6000) -> None:
+    """Writes the tokenizer of the picture world's sentences; see `write_tokenizer`.
+
+    Args:
+        folder: Where the files go.
+        scenes: How many scenes the sentences are taken from.
+    """
+    write_tokenizer(folder, _sentences(scenes), VOCABULARY)
+
+
+def write_tokenizer(folder: Path, sentences: Iterator[str], vocabulary: int) -> None:
     """Writes tokenizer.model and tokenizer_config.json.
 
     The options are LLaMA's own: byte-pair pieces, unknown characters as bytes, digits apart,
@@ -31,14 +41,15 @@ def train_tokenizer(folder: Path, *, scenes: int = 6000) -> None:
 
     Args:
         folder: Where the two files go; made if missing.
-        scenes: How many scenes the sentences are taken from.
+        sentences: What it learns from.
+        vocabulary: How many pieces it has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     SentencePieceTrainer.train(
-        sentence_iterator=_sentences(scenes),
+        sentence_iterator=sentences,
         model_prefix=str(folder / "tokenizer"),
         model_type="bpe",
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         byte_fallback=True,
         split_digits=True,
         normalization_rule_name="identity",

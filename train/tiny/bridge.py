@@ -19,13 +19,13 @@ from minigpt4.models.vision import VisionEncoder
 from minigpt4.prompt_formats import TINY
 from train.cartoon.describe import ask_to_describe, dialogue
 from train.cartoon.scene import Scene, make_scene
+from train.embedded.steps import Report, StepSettings, train_steps
 from train.tiny.language import (
     LanguageBatches,
     LanguageSettings,
     answer_loss,
     conversation_of,
 )
-from train.tiny.steps import Report, StepSettings, train_steps
 from train.tiny.vision import AttributeHeads, attribute_loss, pixel_values, truth
 
 # Seeds of the other parts of stage 0 start at 0; these are pictures the eye has not seen.

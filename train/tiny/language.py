@@ -30,8 +30,8 @@ from train.cartoon.describe import (
 )
 from train.cartoon.scene import Scene, make_scene
 from train.cartoon.wordings import NO_PICTURE
+from train.embedded.steps import Report, StepSettings, train_steps
 from train.tiny.slots import QUERIES, FusedSlots
-from train.tiny.steps import Report, StepSettings, train_steps
 
 HELD_OUT_SEEDS = 1_000_000_000  # training never draws a scene from a seed at or above this
 

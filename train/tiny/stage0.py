@@ -20,9 +20,9 @@ import torch
 from minigpt4.checkpoints.native import save_part
 from minigpt4.models.language import load_language_model
 from train.cartoon.scene import make_scene
+from train.embedded.steps import Report
 from train.tiny.bridge import Bridge, BridgeSettings, train_bridge
 from train.tiny.language import HELD_OUT_SEEDS, LanguageSettings, train_language
-from train.tiny.steps import Report
 from train.tiny.tokenizer import train_tokenizer
 from train.tiny.vision import Eye, VisionSettings, score, train_vision
 

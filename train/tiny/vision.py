@@ -27,8 +27,8 @@ from train.cartoon.scene import (
     Scene,
     make_scene,
 )
+from train.embedded.steps import Report, StepSettings, train_steps
 from train.tiny.slots import BACKGROUND_QUERY
-from train.tiny.steps import Report, StepSettings, train_steps
 
 NOTHING = len(KINDS)  # the class of an empty cell
 _IGNORED = -100

@@ -34,6 +34,7 @@ PLACES = (
 SIDE_CELLS = 4
 CELLS = SIDE_CELLS * SIDE_CELLS
 MAX_THINGS = 6
+HELD_OUT_SEEDS = 1_000_000_000  # training never draws a scene from a seed at or above this
 LONGEST_WORD = 5
 
 # Half of a thing's larger side as a fraction of the canvas. The gaps keep the words apart.

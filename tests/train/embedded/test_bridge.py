@@ -27,9 +27,9 @@ from train.embedded.bridge import (
 from train.embedded.evaluate import FIRST_SEED as FIRST_EVALUATED
 from train.embedded.eye import PRESET, Eye, EyeSettings, load_weights, pixel_values, save_eye
 from train.embedded.language import answer_loss_of, place_slots
-from train.embedded.lessons import HELD_OUT_SEEDS, Lessons
+from train.embedded.lessons import Lessons
 from train.errors import TrainingError
-from train.world.scene import make_scene
+from train.world.scene import HELD_OUT_SEEDS, make_scene
 
 SMALL_PRESET = replace(
     PRESET,

@@ -18,18 +18,15 @@ from train.embedded.attributes import (
     NO_KIND,
     NO_LETTER,
     NO_RANK,
-    QUERIES,
     STRANGE,
     attribute_losses,
     labels_of,
 )
 from train.embedded.eye import (
-    FIRST_HELD_OUT,
     PRESET,
     Eye,
     EyeSettings,
     eye_losses,
-    load_weights,
     pixel_values,
     save_eye,
     train_eye,
@@ -38,11 +35,14 @@ from train.embedded.eye import (
 )
 from train.embedded.eye_run import run
 from train.embedded.eye_scores import held_out, score
+from train.embedded.slots import QUERIES
+from train.embedded.steps import load_weights
 from train.errors import TrainingError
 from train.world.scene import (
     BACKGROUNDS,
     COLORS,
     HELD_OUT_PAIRS,
+    HELD_OUT_SEEDS,
     KINDS,
     Scene,
     Thing,
@@ -153,7 +153,7 @@ def test_training_pictures_have_the_shares_asked_for_and_never_what_is_held_out(
     signs = sum(any(thing.word for thing in scene.things) for scene in scenes)
     assert 0.5 < signs / 400 < 0.75
     assert 0.05 < sum(scene.strange for scene in scenes) / 400 < 0.16
-    assert all(scene.seed < FIRST_HELD_OUT for scene in scenes)
+    assert all(scene.seed < HELD_OUT_SEEDS for scene in scenes)
     things = [thing for scene in scenes for thing in scene.things]
     assert not {(thing.color, thing.kind) for thing in things} & HELD_OUT_PAIRS
     words = [thing.word for thing in things if thing.word]
@@ -170,7 +170,7 @@ def test_held_out_scenes_are_half_of_unseen_pairs():
     ]
     assert unseen == [False, True] * 10
     assert len(scenes.unseen_words) == len(scenes.strange) == 5
-    assert all(scene.seed >= FIRST_HELD_OUT for scene in scenes.scenes + scenes.unseen_words)
+    assert all(scene.seed >= HELD_OUT_SEEDS for scene in scenes.scenes + scenes.unseen_words)
 
 
 def test_a_batch_in_which_nothing_is_asked_costs_nothing():
