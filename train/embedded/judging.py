@@ -191,15 +191,15 @@ def judge_ability(ability: str, scene: Scene, answer: str) -> bool:
                        for color, kind in there if kind in telling.RECIPES}  # fmt: skip
             return answer in recipes
         case "odd":
-            truth = telling.odd(scene)
-            wanted_clauses = _odd_clauses(truth)
-            return _odd_clauses(answer) == wanted_clauses if wanted_clauses else answer == truth
+            wanted_clauses = _odd_clauses(telling.odd(scene))
+            concluded = bool(wanted_clauses) or answer.endswith(telling.NOTHING_ODD)
+            return concluded and _odd_clauses(answer) == wanted_clauses
     raise ValueError(f"There is no ability {ability!r}; there are {listed(ABILITIES)}.")
 
 
 def _odd_clauses(answer: str) -> Counter[str]:
-    start, _, rest = answer.partition("It is odd that ")
-    if start or not rest:
+    _, _, rest = answer.partition("It is odd that ")
+    if not rest:
         return Counter()
     return Counter(re.split(r", | and ", rest.removesuffix(".")))
 

@@ -117,7 +117,7 @@ class Lessons:
             labels[index, : len(row.labels)] = torch.tensor(row.labels)
         slots = [(index, start) for index, row in enumerate(rows) for start, _ in row.slots]
         heavy = self._heavy[labels.clamp(min=0)]
-        # How an answer begins says whether there is anything to tell: "It is odd", "Nothing looks".
+        # How an answer begins says whether there is anything to tell: "There is", "I see".
         heavy[:, 1:] |= labels[:, :-1] == IGNORED
         weights = torch.where(heavy, 1.0, self._plain_weight)
         return LanguageBatch(

@@ -282,7 +282,7 @@ def _ability(tell: Callable[[Scene], str], *, often: bool = True) -> Asker:
         if scene.strange:
             return {}, ""
         answer = tell(scene)
-        refused = answer.startswith(("There is no", "Nothing looks"))
+        refused = answer.startswith("There is no") or answer.endswith(telling.NOTHING_ODD)
         if refused and not often and rng.random() < 0.7:
             return None
         return {}, answer

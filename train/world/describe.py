@@ -12,6 +12,7 @@ from train.world.phrases import (
     quoted,
     sentence,
     thing_phrase,
+    told_off,
     with_article,
 )
 from train.world.scene import Scene, Thing
@@ -119,12 +120,18 @@ def recipe(scene: Scene) -> str:
     return RECIPES[food.kind].format(color=food.color)
 
 
+NOTHING_ODD = "Nothing looks odd to me."
+
+
 def odd(scene: Scene) -> str:
-    """What would not be so in the real world."""
+    """What would not be so in the real world; looked for thing by thing before it is concluded."""
+    told = [f"The background is {BACKGROUND_PHRASES[scene.background]}."]
+    if scene.things:
+        seen = told_off([f"{with_article(each.kind)} {place_of(each)}" for each in scene.things])
+        told.append(f"I see {seen}.")
     found = [why for thing in scene.things if (why := _oddity(scene.background, thing))]
-    if not found:
-        return "Nothing looks odd to me."
-    return f"It is odd that {listed(found)}."
+    told.append(f"It is odd that {listed(found)}." if found else NOTHING_ODD)
+    return " ".join(told)
 
 
 def _oddity(background: str, thing: Thing) -> str:

@@ -137,7 +137,7 @@ def test_true_texts_show_the_ability(ability):
         assert judging.judge_ability(ability, scene, text), text
         assert not judging.judge_ability(ability, scene, NO_DRAWING)
     if ability == "odd":
-        assert [text.startswith("Nothing") for text in texts] == [False, True] * 5
+        assert [text.endswith(telling.NOTHING_ODD) for text in texts] == [False, True] * 5
     else:
         shifted = zip(scenes, [*texts[1:], texts[0]], strict=True)
         assert sum(judging.judge_ability(ability, scene, text) for scene, text in shifted) <= 2
@@ -147,10 +147,13 @@ def test_oddities_may_be_told_in_any_order():
     boat = Thing("boat", "gray", "small", 0.2, 0.1, 0.09)
     scene = replace(SCENE, things=(boat, FISH))
     first, second = "a gray boat is in the sky", "a blue fish is in the sky"
-    assert telling.odd(scene) == f"It is odd that {first} and {second}."
+    assert telling.odd(scene).endswith(f". It is odd that {first} and {second}.")
     assert judging.judge_ability("odd", scene, f"It is odd that {second} and {first}.")
     assert not judging.judge_ability("odd", scene, f"It is odd that {first}.")
-    assert not judging.judge_ability("odd", scene, "Nothing looks odd to me.")
+    assert not judging.judge_ability("odd", scene, telling.NOTHING_ODD)
+    empty = replace(SCENE, things=())
+    assert judging.judge_ability("odd", empty, f"I see nothing. {telling.NOTHING_ODD}")
+    assert not judging.judge_ability("odd", empty, "The background is a green field.")
 
 
 def test_a_poem_that_names_what_is_not_there_is_none():
