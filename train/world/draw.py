@@ -12,7 +12,7 @@ from train.world.catalog import MIRRORED, SHAPES, UPRIGHT, palette
 from train.world.colors import Rgb, brightness, distance, mix, pick_color
 from train.world.look import Look, disturb, make_look
 from train.world.parts import Part, Point
-from train.world.scene import Scene, Thing
+from train.world.scene import PLAIN_BACKGROUNDS, Scene, Thing
 from train.world.signs import draw_sign, sign_board
 from train.world.strange import draw_strange
 
@@ -23,6 +23,8 @@ _NEAR = 105.0
 """Distance of two colours below which one does not stand out from the other without an outline."""
 _THINNEST = 0.0095
 """Width of an outline that a thing needs to be seen, as a fraction of the canvas side."""
+_LEAST_PEN = 0.014
+"""Width of the pen of a hollow drawing, which has nothing else, as a fraction of the side."""
 _FILL = 0.97
 """Size of a shape's box relative to the thing's."""
 
@@ -46,11 +48,13 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
     canvas = draw_backdrop(scene.background, line, side, rng)
     # The large ones first, so that small ones stay seen; a sign last, so that it stays readable.
     for thing in sorted(scene.things, key=lambda each: (each.kind == "sign", -each.radius)):
-        _draw_thing(canvas, thing, look, rng)
+        _draw_thing(canvas, thing, look, rng, paper=scene.background in PLAIN_BACKGROUNDS)
     return disturb(canvas.reduce(_SUPERSAMPLING), look)
 
 
-def _draw_thing(canvas: Image.Image, thing: Thing, look: Look, rng: random.Random) -> None:
+def _draw_thing(
+    canvas: Image.Image, thing: Thing, look: Look, rng: random.Random, *, paper: bool
+) -> None:
     side = canvas.width
     color = pick_color(thing.color, rng)
     behind = _samples(canvas, thing)
@@ -64,8 +68,20 @@ def _draw_thing(canvas: Image.Image, thing: Thing, look: Look, rng: random.Rando
     if thing.kind == "sign":
         draw_sign(canvas, thing, color, outline, edge, rng=rng)
         return
-    shape = _Pencil(canvas, look, palette(thing.color, color, rng), outline, edge)
-    shape.draw(thing, parts, rng)
+    colors = palette(thing.color, color, rng)
+    # A pen's line on paper: what it draws has the line's colour, and the paper shows through. With
+    # a black pen no one could tell it from a thing of the paper's colour in black outlines.
+    hollow = (
+        look.style == "hollow"
+        and paper
+        and thing.color != "black"
+        and all(distance(color, each) >= _NEAR for each in behind)
+    )
+    if hollow:
+        edge = max(edge, _LEAST_PEN * side)
+    _Pencil(canvas, look, colors, color if hollow else outline, edge, hollow=hollow).draw(
+        thing, parts, rng
+    )
 
 
 _SAIL: Rgb = (250, 250, 245)
@@ -113,7 +129,7 @@ def _outline(color: Rgb, behind: list[Rgb], look: Look) -> Rgb:
 class _Pencil:
     """Draws the parts of one thing."""
 
-    __slots__ = ("_canvas", "_draw", "_edge", "_look", "_outline", "_palette")
+    __slots__ = ("_canvas", "_draw", "_edge", "_hollow", "_look", "_outline", "_palette")
 
     def __init__(
         self,
@@ -122,8 +138,10 @@ class _Pencil:
         colors: dict[str, Rgb],
         outline: Rgb,
         edge: float,
+        *,
+        hollow: bool,
     ) -> None:
-        self._canvas, self._look = canvas, look
+        self._canvas, self._look, self._hollow = canvas, look, hollow
         self._draw = ImageDraw.Draw(canvas)
         self._palette, self._outline, self._edge = colors, outline, edge
 
@@ -141,6 +159,9 @@ class _Pencil:
                 points = _wobbled(points, min(wobble, 0.02 * side), rng)
             if part.width:
                 self._line(part, points, scale)
+                continue
+            if self._hollow and part.edge:
+                self._contour(part, points, rng)
                 continue
             self._draw.polygon(points, fill=self._palette[part.role])
             if covered and part.role in ("body", "cloth"):

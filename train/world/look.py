@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFilter
 
-STYLES = ("flat", "outlined", "sketchy", "shaded", "textured")
-_STYLE_WEIGHTS = (30, 30, 12, 14, 14)
+STYLES = ("flat", "outlined", "sketchy", "shaded", "textured", "hollow")
+_STYLE_WEIGHTS = (28, 28, 11, 12, 12, 9)
 _TRAINING_SIDE = 96
 """The picture side in pixels that the numbers of a blur are meant for."""
 
