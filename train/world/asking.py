@@ -139,8 +139,8 @@ def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
 # templates of the abilities less.
 _TYPE_WEIGHTS = tuple(
     {
-        "relation": 1.5, "relation_yes": 1.5, "compare": 2.4, "count": 2.4, "count_color": 2.8,
-        "exists_color": 1.3, "at_place": 2.2, "where": 1.2, "background": 0.5, "odd": 1.2,
+        "relation": 1.5, "relation_yes": 1.5, "compare": 2.4, "count": 2.4, "count_color": 3.2,
+        "exists_color": 1.3, "at_place": 2.6, "where": 1.2, "background": 0.5, "odd": 1.6,
         "poem": 0.2, "advertisement": 0.4, "recipe": 0.5, "list": 0.6, "total": 0.8,
     }.get(name, 1.0)
     for name in QUESTION_TYPES

@@ -15,7 +15,7 @@ from train.world.phrases import (
     told_off,
     with_article,
 )
-from train.world.scene import Scene, Thing
+from train.world.scene import PLAIN_BACKGROUNDS, Scene, Thing
 from train.world.wordings import BACKGROUND_PHRASES, NO_DRAWING, PLACE_PHRASES
 
 # What a person could sell, and what is said for it.
@@ -126,10 +126,14 @@ NOTHING_ODD = "Nothing looks odd to me."
 def odd(scene: Scene) -> str:
     """What would not be so in the real world; looked for thing by thing before it is concluded."""
     told = [f"The background is {BACKGROUND_PHRASES[scene.background]}."]
-    if scene.things:
-        seen = told_off([f"{with_article(each.kind)} {place_of(each)}" for each in scene.things])
-        told.append(f"I see {seen}.")
     found = [why for thing in scene.things if (why := _oddity(scene.background, thing))]
+    if scene.things and scene.background not in PLAIN_BACKGROUNDS:
+        verdicts = [
+            f"{with_article(thing.kind)} {place_of(thing)}"
+            f" is {'odd' if _oddity(scene.background, thing) else 'not'}"
+            for thing in scene.things
+        ]
+        told.append(sentence(told_off(verdicts)))
     told.append(f"It is odd that {listed(found)}." if found else NOTHING_ODD)
     return " ".join(told)
 
