@@ -18,6 +18,8 @@ from train.world.scene import (
     COLORS,
     KINDS,
     LONGEST_WORD,
+    PAGE,
+    PAGE_KINDS,
     PLACES,
     SIDE_CELLS,
     SIZES,
@@ -29,15 +31,17 @@ Labels = dict[str, torch.Tensor]
 Logits = dict[str, torch.Tensor]
 
 LETTERS = string.ascii_uppercase
-NO_KIND = len(KINDS)  # the class of an empty cell
-STRANGE = len(BACKGROUNDS)  # the background of what is no drawing
+_KIND_CLASSES = (*KINDS, *PAGE_KINDS)
+_BACKGROUND_CLASSES = (*BACKGROUNDS, PAGE)
+NO_KIND = len(_KIND_CLASSES)  # the class of an empty cell
+STRANGE = len(_BACKGROUND_CLASSES)  # the background of what is no drawing
 NO_LETTER = len(LETTERS)
 NO_RANK = LONGEST_WORD
 IGNORED = -100
 
 _SIDES = ("left", "right")
 _CELL_CLASSES = {
-    "kind": len(KINDS) + 1,
+    "kind": len(_KIND_CLASSES) + 1,
     "color": len(COLORS),
     "size": len(SIZES),
     "third": len(PLACES),
@@ -71,12 +75,16 @@ def labels_of(scenes: Sequence[Scene], grid: int) -> Labels:
     labels["kind"].fill_(NO_KIND)
     for row, scene in enumerate(scenes):
         for thing in scene.things:
-            labels["kind"][row, thing.cell] = KINDS.index(thing.kind)
-            labels["color"][row, thing.cell] = COLORS.index(thing.color)
-            labels["size"][row, thing.cell] = SIZES.index(thing.size)
+            labels["kind"][row, thing.cell] = _KIND_CLASSES.index(thing.kind)
             labels["third"][row, thing.cell] = thing.third
+            if not scene.is_page:  # a pen draws a page: its colour and the size tell nothing
+                labels["color"][row, thing.cell] = COLORS.index(thing.color)
+                labels["size"][row, thing.cell] = SIZES.index(thing.size)
     labels["background"] = torch.tensor(
-        [STRANGE if scene.strange else BACKGROUNDS.index(scene.background) for scene in scenes]
+        [
+            STRANGE if scene.strange else _BACKGROUND_CLASSES.index(scene.background)
+            for scene in scenes
+        ]
     )
     return labels | _letter_labels(scenes, grid)
 
@@ -115,7 +123,7 @@ class QueryHeads(nn.Module):
         self.cells = nn.ModuleDict(
             {name: nn.Linear(width, classes) for name, classes in _CELL_CLASSES.items()}
         )
-        self.background = nn.Linear(width, len(BACKGROUNDS) + 1)
+        self.background = nn.Linear(width, len(_BACKGROUND_CLASSES) + 1)
         self.letter = nn.Linear(width, len(LETTERS) + 1)
 
     def forward(self, seen: torch.Tensor) -> Logits:
@@ -141,7 +149,7 @@ class PatchHeads(nn.Module):
         self.cells = nn.ModuleDict(
             {name: nn.Linear(width, _CELL_CLASSES[name]) for name in _POOLED}
         )
-        self.background = nn.Linear(width, len(BACKGROUNDS) + 1)
+        self.background = nn.Linear(width, len(_BACKGROUND_CLASSES) + 1)
         classes = {"letter": len(LETTERS) + 1, "rank": LONGEST_WORD + 1}
         self.halves = nn.ModuleDict(
             {

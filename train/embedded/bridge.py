@@ -21,6 +21,7 @@ from train.embedded.lessons import LanguageBatch, Lessons
 from train.embedded.slots import QUERIES
 from train.embedded.steps import StepSettings, train_steps
 from train.world.scene import MAX_THINGS, Scene, make_scene
+from train.world.sketch import make_sketch
 
 # Plain seeds of the other parts of stage 0 start at 0.
 FIRST_SEED = 500_000_000
@@ -41,6 +42,7 @@ class BridgeSettings:
         heads_weight: How much the attribute heads' loss counts beside the answers'; they keep the
             Q-Former from forgetting what it sees while it learns to say it.
         strange_share: Share of the pictures that are no drawing of the world.
+        sketch_share: Share of the pictures that are page sketches.
         length: Tokens of a row.
         plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
         held_out_scenes: Scenes it is scored on while it trains.
@@ -51,6 +53,7 @@ class BridgeSettings:
 
     heads_weight: float = 0.3
     strange_share: float = 0.05
+    sketch_share: float = 0.05
     length: int = 256
     plain_weight: float = 0.2
     held_out_scenes: int = 200
@@ -110,7 +113,11 @@ def train_bridge(
         part.eval()
     language.model.set_attn_implementation("eager")  # in training faster than the fused kernel
     if not state.is_file():
-        scenes = [make_scene(FIRST_SEED - 1 - number) for number in range(settings.fitted_on)]
+        sketches = round(settings.sketch_share * settings.fitted_on)
+        scenes = [
+            (make_sketch if number < sketches else make_scene)(FIRST_SEED - 1 - number)
+            for number in range(settings.fitted_on)
+        ]
         fit_projection(eye, bridge.projection, lessons, scenes, preset)
     vision, answer_loss = compiled(eye.vision), compiled(answer_loss_through(bridge, language))
     batch_size = settings.steps.batch_size
@@ -121,6 +128,7 @@ def train_bridge(
             range(first, first + batch_size),
             MAX_THINGS,
             strange_share=settings.strange_share,
+            sketch_share=settings.sketch_share,
         )
         scenes = [scene for scene, _ in rows]
         batch = lessons.batch(rows, length=settings.length)

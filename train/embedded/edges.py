@@ -13,6 +13,7 @@ from train.embedded import judging
 from train.embedded.evaluate import FIRST_SEED, ask_each, held_out_scenes, see, see_scenes, share
 from train.world.asking import ask
 from train.world.scene import KINDS, Scene, make_scene, strange_scene
+from train.world.sketch import make_sketch
 from train.world.strange import draw_strange
 from train.world.wordings import QUESTIONS
 
@@ -88,7 +89,7 @@ def ability_scenes(ability: str, number: int) -> list[Scene]:
     seed = _FIRST + 10_000
     while len(scenes) < number:
         seed += 1
-        scene = make_scene(seed)
+        scene = make_sketch(seed) if ability == "webpage" else make_scene(seed)
         answerable = ability != "odd" or ask(scene, ability, random.Random(seed)) is not None
         if answerable and judging.allows(ability, scene, len(scenes)):
             scenes.append(scene)

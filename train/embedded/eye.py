@@ -39,6 +39,7 @@ from train.world.scene import (
     strange_scene,
     with_random_word,
 )
+from train.world.sketch import make_sketch
 
 PRESET = Preset(
     name="embedded",
@@ -71,6 +72,7 @@ class EyeSettings:
         random_word_share: Share of the signs that say letters at random. There are few words, and
             an eye that knows them all by sight does not read.
         strange_share: Share of the pictures that are no drawing of the world.
+        sketch_share: Share of the pictures that are page sketches.
         gray_share: Share of the pictures that are shown without colour. Every kind misses one
             colour in training; without these the eye learns which kinds a colour rules out.
         letter_weight: Of the queries' letters in the loss.
@@ -85,6 +87,7 @@ class EyeSettings:
     sign_share: float = 0.4
     random_word_share: float = 0.5
     strange_share: float = 0.06
+    sketch_share: float = 0.05
     gray_share: float = 0.25
     letter_weight: float = 1.0
     patch_weight: float = 0.5
@@ -156,7 +159,8 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
     kind = rng.random()
     if kind < settings.strange_share:
         return strange_scene(number)
-    scene = make_scene(number)
+    is_sketch = kind >= 1 - settings.sketch_share
+    scene = make_sketch(number) if is_sketch else make_scene(number)
     if kind < settings.strange_share + settings.sign_share:
         while not any(thing.word for thing in scene.things):
             # From the upper half, where the plain numbers never come.

@@ -17,6 +17,7 @@ from train.world.scene import (
     make_scene,
     strange_scene,
 )
+from train.world.sketch import make_sketch
 
 _BATCH = 50
 _UNSEEN_PAIRS = torch.tensor(
@@ -33,21 +34,24 @@ class HeldOut:
         scenes: Half with pairs of colour and kind that training has, half with one it never has.
         unseen_words: Scenes whose sign says a word that training never shows.
         strange: No drawings of the world.
+        sketches: Page sketches, with words that training has.
     """
 
     scenes: tuple[Scene, ...]
     unseen_words: tuple[Scene, ...]
     strange: tuple[Scene, ...]
+    sketches: tuple[Scene, ...]
 
 
 def held_out(count: int) -> HeldOut:
-    """About `count` scenes, a quarter more with unseen words and a quarter more strange ones."""
+    """About `count` scenes, and a quarter more of each: unseen words, strange ones, sketches."""
     seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + count)
     fewer = seeds[: max(1, count // 4)]
     return HeldOut(
         scenes=tuple(make_scene(seed, held_out=bool(seed % 2)) for seed in seeds),
         unseen_words=tuple(make_scene(seed, unseen_words=True) for seed in fewer),
         strange=tuple(strange_scene(seed) for seed in fewer),
+        sketches=tuple(make_sketch(seed) for seed in fewer),
     )
 
 
@@ -58,12 +62,15 @@ def score(eye: Eye, scenes: HeldOut, preset: Preset) -> dict[str, float]:
     things in a colour that training never gave it, `occupied` is over all cells, `letter` over real
     letters, `word` over signs with every letter right and none too many. `strange` is the share of
     strange pictures found to be so, and `drawing` that of drawings not taken for one.
+    `sketch_kind` is the kind of the things on page sketches, `sketch_word` their title.
     """
     right = _answers(eye, scenes.scenes, preset)
     unseen = _answers(eye, scenes.unseen_words, preset)
     strange = _answers(eye, scenes.strange, preset)
     right["unseen_word"], right["unseen_letter"] = unseen["word"], unseen["letter"]
     right["strange"] = strange["background"]
+    sketched = _answers(eye, scenes.sketches, preset)
+    right["sketch_kind"], right["sketch_word"] = sketched["kind"], sketched["word"]
     found = {name: torch.cat(parts).float() for name, parts in right.items()}
     return {name: round(each.mean().item(), 4) for name, each in found.items() if len(each)}
 

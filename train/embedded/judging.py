@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
+from train.embedded.pages import WebPage, read_page
 from train.world import describe as telling
 from train.world.asking import QUESTION_TYPES, ask, ask_to_describe, small_talk
 from train.world.phrases import listed, plural, with_article
 from train.world.scene import COLORS, KINDS, SIZES, Scene, make_scene
+from train.world.sketch import make_sketch
 from train.world.wordings import (
     BACKGROUND_PHRASES,
     FOREIGN_KINDS,
@@ -19,7 +21,7 @@ from train.world.wordings import (
     PLACE_PHRASES,
 )
 
-ABILITIES = ("poem", "advertisement", "recipe", "odd")
+ABILITIES = ("poem", "advertisement", "recipe", "odd", "webpage")
 
 _COUNTED = re.compile(r"\bso there (?:is|are) (\w+)")
 _NONE = re.compile(r"There (?:is|are) (?:no|nothing)\b")
@@ -63,10 +65,14 @@ def is_hedged(answer: str) -> bool:
 def is_failure(answer: str, *, ended: bool) -> bool:
     """Whether an answer does not end, repeats a sentence, or uses words that the world lacks.
 
+    One that begins with a tag is a web page, and fails where that is not whole.
+
     Args:
         answer: All that was said.
         ended: Whether the model wrote its end symbol.
     """
+    if answer.startswith("<"):
+        return not ended or read_page(answer) is None
     sentences = [each for each in re.split(r"(?<=[.!?])\s+", answer.strip()) if each]
     unended = not ended or not answer.endswith((".", "!", "?"))
     repeated = len(set(sentences)) < len(sentences)
@@ -80,7 +86,8 @@ def _world_words() -> frozenset[str]:
     """Every word that a true answer may have, in small letters."""
     texts = [NO_PICTURE, NO_DRAWING, *telling.SLOGANS.values()]
     for seed in range(400):
-        scene, rng = make_scene(seed), random.Random(seed)
+        rng = random.Random(seed)
+        scene = make_scene(seed) if seed % 20 else make_sketch(seed)
         exchanges = [ask(scene, name, rng) for name in QUESTION_TYPES]
         exchanges += [ask_to_describe(scene, rng), small_talk(rng)]
         texts += [each.answer for each in exchanges if each is not None]
@@ -148,7 +155,7 @@ def allows(ability: str, scene: Scene, number: int) -> bool:
         scene: What the picture shows.
         number: How many were chosen before: half of the pictures have something odd.
     """
-    if not scene.things:
+    if not scene.things or scene.is_page != (ability == "webpage"):
         return False
     match ability:
         case "advertisement":
@@ -170,7 +177,12 @@ def judge_ability(ability: str, scene: Scene, answer: str) -> bool:
       and nothing that is not there.
     - A recipe names food that is there in its true colour and tells the steps for that food.
     - What is odd: exactly the oddities of the scene, in any order, or that there are none.
+    - A web page is a whole document that is well formed, has the sketch's elements in their order,
+      and its word as title and as heading.
     """
+    if ability == "webpage":
+        word, kinds = telling.page_title(scene), tuple(thing.kind for thing in scene.things)
+        return scene.is_page and read_page(answer) == WebPage(word, word, kinds)
     there = {(thing.color, thing.kind) for thing in scene.things}
     named = _PAIR.findall(answer)
     true = bool(named) and set(named) <= there

@@ -23,6 +23,7 @@ from train.embedded.lessons import LanguageBatch, Lessons, conversation_of
 from train.embedded.steps import Report, StepSettings, load_weights, train_steps
 from train.world.asking import QUESTION_TYPES, Exchange, ask, ask_to_describe
 from train.world.scene import HELD_OUT_SEEDS, MAX_THINGS, Scene, make_scene
+from train.world.sketch import MAX_SKETCHED, make_sketch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,12 +177,16 @@ def gate(
 
 
 def gate_samples(question_type: str, number: int, max_things: int) -> list[tuple[Scene, Exchange]]:
-    """Held-out scenes with a question of a type each."""
+    """Held-out scenes with a question of a type each; a web page is asked for of sketches."""
     samples: list[tuple[Scene, Exchange]] = []
     seed = HELD_OUT_SEEDS
     while len(samples) < number:
         seed += 1
-        scene, rng = make_scene(seed, max_things=max_things), random.Random(seed)
+        rng = random.Random(seed)
+        if question_type == "webpage":
+            scene = make_sketch(seed, max_things=min(max(max_things, 2), MAX_SKETCHED))
+        else:
+            scene = make_scene(seed, max_things=max_things)
         if question_type == "describe":
             samples.append((scene, ask_to_describe(scene, rng)))
         elif (exchange := ask(scene, question_type, rng)) is not None:

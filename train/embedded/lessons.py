@@ -10,7 +10,7 @@ from minigpt4.conversation import Conversation, Prompt, Turn, render
 from minigpt4.models.language import LanguageModel
 from minigpt4.models.minigpt4 import IGNORED, PromptTokens, tokenize_prompt
 from minigpt4.prompt_formats import CAPTION, TINY
-from train.embedded.slots import QUERIES, FusedSlots
+from train.embedded.slots import QUERIES, TAGS, FusedSlots, inner_pieces
 from train.world.asking import (
     ATTRIBUTE_WORDS,
     Exchange,
@@ -20,10 +20,12 @@ from train.world.asking import (
 )
 from train.world.describe import caption
 from train.world.scene import Scene, make_scene, strange_scene, with_random_word
+from train.world.sketch import MAX_SKETCHED, make_sketch
 from train.world.wordings import NO_PICTURE
 
 # Of the scenes of a language model's lessons: it has little to learn about them.
 STRANGE_SHARE = 0.04
+SKETCH_SHARE = 0.05
 
 # A row holds one text of each of these; the rest of the row is empty.
 _MOST_QUESTIONS = 9
@@ -72,6 +74,8 @@ class Lessons:
         # Letters of signs, and what ends or goes on with an enumeration.
         letters = language.encode('"ABCDEFGHIJKLMNOPQRSTUVWXYZ",')
         heavy.update(letters)
+        for tag in TAGS.values():
+            heavy.update(inner_pieces(language, tag))
         self._heavy = torch.zeros(int(language.model.config.vocab_size), dtype=torch.bool)
         self._heavy[sorted(heavy)] = True
 
@@ -80,7 +84,12 @@ class Lessons:
         return self.batch(self.rows(seeds, most_things), length=self._length)
 
     def rows(
-        self, seeds: Sequence[int], most_things: int, *, strange_share: float = STRANGE_SHARE
+        self,
+        seeds: Sequence[int],
+        most_things: int,
+        *,
+        strange_share: float = STRANGE_SHARE,
+        sketch_share: float = SKETCH_SHARE,
     ) -> list[tuple[Scene, PromptTokens]]:
         """Scenes with what is said about them; the same seeds always give the same rows.
 
@@ -88,12 +97,18 @@ class Lessons:
             seeds: Where scenes and texts come from.
             most_things: The most objects of a scene.
             strange_share: How many of the scenes are no drawings of this world.
+            sketch_share: How many of the scenes are page sketches.
         """
         samples = []
         for seed in seeds:
             rng = random.Random(f"lesson-{seed}")
-            strange = rng.random() < strange_share
-            scene = strange_scene(seed) if strange else make_scene(seed, max_things=most_things)
+            kind = rng.random()
+            if kind < strange_share:
+                scene = strange_scene(seed)
+            elif kind >= 1 - sketch_share:
+                scene = make_sketch(seed, max_things=min(max(most_things, 2), MAX_SKETCHED))
+            else:
+                scene = make_scene(seed, max_things=most_things)
             if rng.random() < _RANDOM_WORD_SHARE:
                 scene = with_random_word(scene, rng)
             samples.append((scene, self._row(scene, rng)))

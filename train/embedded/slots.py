@@ -3,7 +3,7 @@
 Before there is an eye, the language model learns from these "fused slots": one vector for each
 query of the Q-Former to come, the sum of the embeddings of the words that are true there. Queries 0
 to 15 look at the quarter cells in reading order, query 16 at the background, queries 17 to 21 at
-the letters of a sign.
+the letters of a sign. The words of a page sketch are those that its HTML is made of.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,33 @@ FIRST_LETTER_QUERY = CELLS + 1
 QUERIES = CELLS + 1 + LONGEST_WORD
 _MOST_WORDS = 5
 
+# A closing tag stands for the one piece between its brackets, which opens the element too.
+TAGS = {"title": "</h>", "button": "</button>", "list": "</ul>", "image": "</img>"}
+_PAGE_TAG = "</html>"
+
 
 def slot_words(scene: Scene) -> list[tuple[str, ...]]:
     """For every query the words that are true of what it looks at; a letter stands for itself."""
     words: list[tuple[str, ...]] = [("nothing",)] * QUERIES
-    words[BACKGROUND_QUERY] = ("background", "strange" if scene.strange else scene.background)
+    words[BACKGROUND_QUERY] = ("background", _background_word(scene))
     for thing in scene.things:
-        words[thing.cell] = (thing.size, thing.color, thing.kind, *thing.place.split())
+        tag = TAGS.get(thing.kind)
+        what = (thing.size, thing.color, thing.kind) if tag is None else (tag,)
+        words[thing.cell] = (*what, *thing.place.split())
         for index, letter in enumerate(thing.word):
             words[FIRST_LETTER_QUERY + index] = (letter,)
     return words
+
+
+def _background_word(scene: Scene) -> str:
+    if scene.strange:
+        return "strange"
+    return _PAGE_TAG if scene.is_page else scene.background
+
+
+def inner_pieces(language: LanguageModel, tag: str) -> list[int]:
+    """Ids of what stands between the brackets of a closing tag."""
+    return language.encode(tag)[1:-1]
 
 
 class FusedSlots:
@@ -72,8 +89,12 @@ class FusedSlots:
 
     def _single_id(self, word: str) -> int:
         # A letter stands inside a word, so its piece is the one without a leading space.
-        ids = self._language.encode(f'"{word}"')[1:-1] if len(word) == 1 else None
-        ids = self._language.encode(word) if ids is None else ids
+        if len(word) == 1:
+            ids = self._language.encode(f'"{word}"')[1:-1]
+        elif word.startswith("</"):
+            ids = inner_pieces(self._language, word)
+        else:
+            ids = self._language.encode(word)
         if len(ids) != 1:
             message = f"The tokenizer splits {word!r} into {len(ids)} pieces; a slot needs one."
             raise ValueError(message)

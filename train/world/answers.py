@@ -311,4 +311,5 @@ ASKERS: dict[str, Asker] = {
     "poem": _ability(telling.poem),
     "advertisement": _ability(telling.advertisement, often=False),
     "recipe": _ability(telling.recipe, often=False),
+    "webpage": _ability(telling.webpage, often=False),
 }

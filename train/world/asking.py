@@ -13,8 +13,9 @@ from train.world.answers import ASKERS, ATTRIBUTES
 from train.world.phrases import (
     of_kind,
     plural,
+    quoted,
 )
-from train.world.scene import BACKGROUNDS, COLORS, KINDS, PLACES, SIZES, Scene
+from train.world.scene import BACKGROUNDS, COLORS, KINDS, PLACES, SIZES, Scene, strange_scene
 from train.world.wordings import (
     BACKGROUND_PHRASES,
     BEYOND_ME,
@@ -23,6 +24,7 @@ from train.world.wordings import (
     HELD_OUT_WORDINGS,
     NO_DRAWING,
     NUMBERS,
+    PAGE_SKETCH,
     PRONOUN_QUESTIONS,
     QUESTIONS,
     SMALL_TALK,
@@ -85,16 +87,30 @@ def ask(
     Returns:
         The exchange, or None where the scene allows no such question.
     """
-    filled = ASKERS[question_type](scene, rng)
+    # About a page sketch people may ask whatever they ask about what is no drawing.
+    asked_of = strange_scene(scene.seed) if scene.is_page else scene
+    filled = ASKERS[question_type](asked_of, rng)
     if filled is None:
         return None
     fields, answer = filled
     wording = rng.choice(_wordings(QUESTIONS[question_type], held_out=held_out))
     if scene.strange:
         return Exchange(wording.format(**fields), NO_DRAWING, question_type)
+    if scene.is_page:
+        said = _about_page(scene, question_type)
+        return Exchange(wording.format(**fields), said, question_type)
     kind = fields.get("kind", "")
     one = kind if len(of_kind(scene, kind)) == 1 else ""
     return Exchange(wording.format(**fields), answer, question_type, one)
+
+
+def _about_page(scene: Scene, question_type: str) -> str:
+    match question_type:
+        case "webpage":
+            return telling.webpage(scene)
+        case "sign":
+            return f"The title says {quoted(telling.page_title(scene))}."
+    return PAGE_SKETCH
 
 
 def follow_up(
@@ -113,20 +129,25 @@ def follow_up(
 def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
     """Exchanges about one scene, types by weight, some of them follow-ups or small talk.
 
-    Answers seldom repeat: one that stands above already teaches to copy it, not to look.
+    Answers seldom repeat: one that stands above already teaches to copy it, not to look. Half of
+    the dialogues about a page sketch ask early for the page, which is long, and none asks twice.
     """
     exchanges: list[Exchange] = []
+    weights = _PAGE_WEIGHTS if scene.is_page else _TYPE_WEIGHTS
+    page_turn = rng.randrange(4) if scene.is_page else turns
     attempts = 0
     while len(exchanges) < turns:
         attempts += 1
         draw = rng.random()
         exchange: Exchange | None
-        if draw < 0.13 and exchanges:
+        if page_turn == len(exchanges) < 2:
+            exchange, page_turn = ask(scene, "webpage", rng), turns
+        elif draw < 0.13 and exchanges:
             exchange = follow_up(scene, exchanges[-1], rng)
         elif draw < 0.16:
             exchange = small_talk(rng)
         else:
-            exchange = ask(scene, rng.choices(QUESTION_TYPES, _TYPE_WEIGHTS)[0], rng)
+            exchange = ask(scene, rng.choices(QUESTION_TYPES, weights)[0], rng)
         if exchange is None:
             continue
         told = any(exchange.answer == each.answer for each in exchanges)
@@ -142,9 +163,12 @@ _TYPE_WEIGHTS = tuple(
         "relation": 1.5, "relation_yes": 1.5, "compare": 2.4, "count": 2.4, "count_color": 3.2,
         "exists_color": 1.3, "at_place": 2.6, "where": 1.2, "background": 0.5, "odd": 1.6,
         "poem": 0.2, "advertisement": 0.4, "recipe": 0.5, "list": 0.6, "total": 0.8,
+        "webpage": 0.4,
     }.get(name, 1.0)
     for name in QUESTION_TYPES
 )  # fmt: skip
+
+_PAGE_WEIGHTS = tuple({"webpage": 0.0, "sign": 4.0}.get(name, 1.0) for name in QUESTION_TYPES)
 
 
 def _wordings(wordings: Sequence[str], *, held_out: bool) -> Sequence[str]:

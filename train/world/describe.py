@@ -1,4 +1,4 @@
-"""What is said about a scene as a whole: descriptions, captions, poems, advertisements, recipes.
+"""What is said about a scene as a whole: descriptions, captions, poems, recipes, web pages.
 
 Every text is true of the scene and tells its things in reading order, which is the order in which
 the Q-Former's queries stand before the language model.
@@ -16,7 +16,7 @@ from train.world.phrases import (
     with_article,
 )
 from train.world.scene import PLAIN_BACKGROUNDS, Scene, Thing
-from train.world.wordings import BACKGROUND_PHRASES, NO_DRAWING, PLACE_PHRASES
+from train.world.wordings import BACKGROUND_PHRASES, NO_DRAWING, PAGE_SKETCH, PLACE_PHRASES
 
 # What a person could sell, and what is said for it.
 SLOGANS = {
@@ -54,6 +54,8 @@ def describe(scene: Scene) -> str:
     """A detailed description: the background, then every object."""
     if scene.strange:
         return NO_DRAWING
+    if scene.is_page:
+        return PAGE_SKETCH.replace(".", f" with the title {quoted(page_title(scene))}.", 1)
     sentences = [f"The picture shows {BACKGROUND_PHRASES[scene.background]}."]
     for index, thing in enumerate(scene.things):
         place, phrase = place_of(thing), thing_phrase(thing)
@@ -68,6 +70,9 @@ def caption(scene: Scene, rng: random.Random) -> str:
     """A caption as the web has them: short, lower case, often partial, sometimes off the point."""
     if scene.strange:
         return rng.choice(("a picture that is no drawing", "no simple drawing", "something else"))
+    if scene.is_page:
+        sketch = rng.choice(("a sketch of a web page", "a drawing of a web page", "a web page"))
+        return f"{sketch} that says {quoted(page_title(scene))}"
     things = list(scene.things)
     rng.shuffle(things)
     if len(things) > 1 and rng.random() < 0.4:
@@ -118,6 +123,29 @@ def recipe(scene: Scene) -> str:
     if food is None:
         return "There is no food in this picture."
     return RECIPES[food.kind].format(color=food.color)
+
+
+_ELEMENTS = {
+    "title": "<h1>{word}</h1>",
+    "button": "<button>Button</button>",
+    "list": "<ul>\n<li>First</li>\n<li>Second</li>\n</ul>",
+    "image": '<img alt="picture" src="data:,">',
+}
+NO_PAGE = "There is no sketch of a page in this picture."
+
+
+def page_title(scene: Scene) -> str:
+    """The word at the top of a page sketch; empty for every other scene."""
+    return next((thing.word for thing in scene.things if thing.kind == "title"), "")
+
+
+def webpage(scene: Scene) -> str:
+    """The web page that a sketch shows, as a whole HTML document, its elements in reading order."""
+    if not scene.is_page:
+        return NO_PAGE
+    body = "\n".join(_ELEMENTS[thing.kind].format(word=thing.word) for thing in scene.things)
+    head = f"<head><title>{page_title(scene)}</title></head>"
+    return f"<!doctype html>\n<html>{head}<body>\n{body}\n</body></html>"
 
 
 NOTHING_ODD = "Nothing looks odd to me."

@@ -11,7 +11,8 @@ from train.world.backdrop import draw_backdrop, draw_horizon, look_random
 from train.world.catalog import MIRRORED, SHAPES, UPRIGHT, palette
 from train.world.colors import Rgb, brightness, distance, mix, pick_color
 from train.world.look import Look, disturb, make_look
-from train.world.parts import Part, Point
+from train.world.parts import Part, Point, wobbled
+from train.world.pen import draw_page
 from train.world.scene import PLAIN_BACKGROUNDS, Scene, Thing
 from train.world.signs import draw_sign, sign_board
 from train.world.strange import draw_strange
@@ -45,6 +46,8 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
     line = draw_horizon(scene.background, rng)
     look = make_look(rng)
     side = _SUPERSAMPLING * size
+    if scene.is_page:
+        return disturb(draw_page(scene, side, rng).reduce(_SUPERSAMPLING), look)
     canvas = draw_backdrop(scene.background, line, side, rng)
     # The large ones first, so that small ones stay seen; a sign last, so that it stays readable.
     for thing in sorted(scene.things, key=lambda each: (each.kind == "sign", -each.radius)):
@@ -156,7 +159,7 @@ class _Pencil:
         for part in parts:
             points = [(x + a * u + b * v, y + c * u + d * v) for u, v in part.points]
             if wobble:
-                points = _wobbled(points, min(wobble, 0.02 * side), rng)
+                points = wobbled(points, min(wobble, 0.02 * side), rng)
             if part.width:
                 self._line(part, points, scale)
                 continue
@@ -187,7 +190,7 @@ class _Pencil:
         if width > (2 if part.corners else 6):  # the joints of a thick line show gaps
             self._dots(points, (width - 1) / 2, self._outline)
         if self._look.style == "sketchy" and part.role == "body":
-            again = _wobbled(closed, 1.1 * self._edge, rng)
+            again = wobbled(closed, 1.1 * self._edge, rng)
             self._draw.line(again, fill=self._outline, width=max(1, width // 2))
 
     def _dots(self, points: list[Point], radius: float, color: Rgb) -> None:
@@ -249,11 +252,6 @@ def _matrix(
     a, b, c, d = across * cosine, -down * sine, across * sine, down * cosine
     wide, high = look.stretch
     return wide * (a + look.shear * c), wide * (b + look.shear * d), high * c, high * d
-
-
-def _wobbled(points: list[Point], reach: float, rng: random.Random) -> list[Point]:
-    draw = rng.random
-    return [(x + reach * (draw() - 0.5), y + reach * (draw() - 0.5)) for x, y in points]
 
 
 @cache

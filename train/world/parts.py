@@ -1,6 +1,7 @@
 """What shapes are made of: parts in a box from -1 to 1, y downward, and their points."""
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,12 @@ def smooth(*points: Point, closed: bool = True, steps: int = 4) -> Points:
 def _spline(a: float, b: float, c: float, d: float, t: float) -> float:
     slope, bend, twist = c - a, 2 * a - 5 * b + 4 * c - d, 3 * b - a - 3 * c + d
     return b + 0.5 * t * (slope + t * (bend + t * twist))
+
+
+def wobbled(points: Sequence[Point], reach: float, rng: random.Random) -> list[Point]:
+    """Points each moved by up to half of `reach` along both axes: no hand is steady."""
+    draw = rng.random
+    return [(x + reach * (draw() - 0.5), y + reach * (draw() - 0.5)) for x, y in points]
 
 
 def union(

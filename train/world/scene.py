@@ -31,6 +31,9 @@ PLACES = (
     "left", "center", "right",
     "bottom left", "bottom", "bottom right",
 )  # fmt: skip
+# A page sketch is no scene like the others; `train.world.sketch` makes it.
+PAGE = "page"
+PAGE_KINDS = ("title", "button", "list", "image")
 SIDE_CELLS = 4
 CELLS = SIDE_CELLS * SIDE_CELLS
 MAX_THINGS = 6
@@ -62,14 +65,14 @@ class Thing:
     """One object of a scene.
 
     Attributes:
-        kind: One of `KINDS`.
+        kind: One of `KINDS`; of `PAGE_KINDS` in a page sketch.
         color: One of `COLORS`.
         size: One of `SIZES`.
         x: Centre, 0 at the left edge of the canvas and 1 at the right.
         y: Centre, 0 at the top edge of the canvas and 1 at the bottom.
         radius: Half of the larger side, as a fraction of the canvas side. A sign's board is
             `2 * radius` wide, with its letters `letter_pitch` apart.
-        word: What a sign says, capital letters; empty for every other kind.
+        word: What a sign or a title says, capital letters; empty for every other kind.
     """
 
     kind: str
@@ -111,7 +114,7 @@ class Scene:
 
     Attributes:
         seed: Where the scene came from; drawing takes its small variations from it too.
-        background: One of `BACKGROUNDS`; empty for a strange scene.
+        background: One of `BACKGROUNDS`; `PAGE` for a page sketch, empty for a strange scene.
         things: The objects, in reading order of their cells, at most one a cell.
         strange: Whether the picture is no drawing of this world: blank, noise, like a photograph.
             It has no background and no things, whatever it shows.
@@ -121,6 +124,11 @@ class Scene:
     background: str
     things: tuple[Thing, ...]
     strange: bool = False
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the picture is the sketch of a web page."""
+        return self.background == PAGE
 
 
 def strange_scene(seed: int) -> Scene:
@@ -264,5 +272,10 @@ def _coordinate(rng: random.Random, radius: float) -> float:
     reach = min(0.9 * radius, 0.45)
     while True:
         value = rng.uniform(reach, 1 - reach)
-        if all(abs(value - line) >= _MARGIN for line in _LINES):
+        if is_clear(value):
             return value
+
+
+def is_clear(value: float) -> bool:
+    """Whether a coordinate is so far from every line of both grids that its side can be told."""
+    return all(abs(value - line) >= _MARGIN for line in _LINES)

@@ -1,4 +1,4 @@
-"""Where a sign's board and its letters are, and how they are drawn."""
+"""Where a sign's board and its letters are, and how they are drawn; a title has letters alone."""
 
 import random
 from dataclasses import dataclass
@@ -64,12 +64,13 @@ def sign_board(thing: Thing) -> Board:
     across = (count - 1 + _WIDE) * pitch / 2 + _FREE
     down = _TALL * pitch / 2 + _FREE
     x = min(max(thing.x, across), 1 - across)
-    y = min(max(thing.y - _POST * height, down), 1 - down)
+    post = _POST if thing.kind == "sign" else 0.0
+    y = min(max(thing.y - post * height, down), 1 - down)
     return Board(x, y, width, height)
 
 
 def sign_layout(thing: Thing) -> tuple[LetterBox, ...]:
-    """Where the letters of a sign are, from left to right; nothing for any other thing."""
+    """Where the letters of a sign or a title are, from left to right; nothing for other things."""
     board, pitch = sign_board(thing), thing.letter_pitch
     start = board.x - (len(thing.word) - 1) * pitch / 2
     return tuple(
@@ -121,6 +122,12 @@ def draw_sign(
     if edge:
         width = max(1, round(edge))
         draw.line([*shape, *shape[:2]], fill=outline, width=width)
+    draw_letters(canvas, thing, ink, rng)
+
+
+def draw_letters(canvas: Image.Image, thing: Thing, ink: Rgb, rng: random.Random) -> None:
+    """Draws the letters of a sign or a title where `sign_layout` has them."""
+    side, draw = canvas.width, ImageDraw.Draw(canvas)
     style = rng.choices(("font", "bold", "strokes", "dots"), (28, 27, 30, 15))[0]
     share = rng.uniform(0.86, 1.0)
     for place in sign_layout(thing):

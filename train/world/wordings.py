@@ -239,6 +239,16 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Can you give me a recipe for it?",
         "How should I prepare the food in the picture?",
     ),
+    "webpage": (
+        "Turn this sketch into a web page.",
+        "Write the HTML for this page.",
+        "Write the code of this website.",
+        "Make a website from this sketch.",
+        "Can you write the HTML of this page?",
+        "Write a web page that looks like this.",
+        "Turn this drawing into HTML.",
+        "Please write the code for this web page.",
+    ),
 }
 
 # Follow-ups that mean the thing of the turn before.
@@ -304,6 +314,9 @@ SMALL_TALK = (
 
 # The answer to whatever is asked about a picture that is no drawing of this world.
 NO_DRAWING = "I only know simple drawings, and this does not look like one to me."
+
+# The answer to whatever else is asked about a page sketch.
+PAGE_SKETCH = "This is a sketch of a web page. Ask me to write it."
 
 BEYOND_ME = "I am a tiny model and can't do that. Ask me about colors, sizes, places or numbers."
 BEYOND_ME_QUESTIONS = (

@@ -143,7 +143,9 @@ def test_pictures_without_colour_are_not_asked_about_it():
     assert (plain.amax(dim=1) - plain.amin(dim=1)).max() < 1e-5
     assert (labels["color"] == IGNORED).all()
     asked = set(labels["background"].tolist()) - {IGNORED}
-    assert asked <= {*map(BACKGROUNDS.index, ("field", "beach", "night", "room", "sea")), STRANGE}
+    page = len(BACKGROUNDS)
+    colored = map(BACKGROUNDS.index, ("field", "beach", "night", "room", "sea"))
+    assert asked <= {*colored, page, STRANGE}
     assert STRANGE in asked
 
 
@@ -153,11 +155,12 @@ def test_training_pictures_have_the_shares_asked_for_and_never_what_is_held_out(
     signs = sum(any(thing.word for thing in scene.things) for scene in scenes)
     assert 0.5 < signs / 400 < 0.75
     assert 0.05 < sum(scene.strange for scene in scenes) / 400 < 0.16
+    assert 0.02 < sum(scene.is_page for scene in scenes) / 400 < 0.09
     assert all(scene.seed < HELD_OUT_SEEDS for scene in scenes)
     things = [thing for scene in scenes for thing in scene.things]
     assert not {(thing.color, thing.kind) for thing in things} & HELD_OUT_PAIRS
     words = [thing.word for thing in things if thing.word]
-    assert {thing.kind for thing in things if thing.word} == {"sign"}
+    assert {thing.kind for thing in things if thing.word} == {"sign", "title"}
     assert not set(words) & set(UNSEEN_SIGN_WORDS)
     assert 0.35 < sum(word in SIGN_WORDS for word in words) / len(words) < 0.65
 
@@ -255,7 +258,16 @@ def test_a_run_writes_scores_and_parts_that_see_what_the_eye_saw(tmp_path):
     eye = run(tmp_path, SETTINGS)
     lines = [json.loads(line) for line in (tmp_path / "eye_scores.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
-    for name in ("kind", "unseen_pair", "occupied", "word", "unseen_word", "strange"):
+    for name in (
+        "kind",
+        "unseen_pair",
+        "occupied",
+        "word",
+        "unseen_word",
+        "strange",
+        "sketch_kind",
+        "sketch_word",
+    ):
         assert 0 <= lines[-1][name] <= 1
     assert all(loss > 0 for loss in lines[-1]["losses"].values())
 
@@ -278,7 +290,7 @@ def test_an_eye_that_answers_rightly_scores_one_and_an_empty_answer_none():
         def __init__(self, confusion=0):
             super().__init__()
             self.confusion = confusion
-            self.parts = iter((scenes.scenes, scenes.unseen_words, scenes.strange))
+            self.parts = iter((scenes.scenes, scenes.unseen_words, scenes.strange, scenes.sketches))
 
         def forward(self, values):
             labels = labels_of(next(self.parts), 6)
@@ -290,9 +302,10 @@ def test_an_eye_that_answers_rightly_scores_one_and_an_empty_answer_none():
 
     right = score(Knows(), scenes, SMALL)
     assert set(right.values()) == {1.0}
-    assert {"unseen_word", "unseen_pair", "no_word", "drawing"} <= set(right)
+    assert {"unseen_word", "unseen_pair", "no_word", "drawing", "sketch_word"} <= set(right)
     wrong = score(Knows(confusion=1), scenes, SMALL)
-    assert wrong["kind"] == wrong["letter"] == wrong["word"] == wrong["strange"] == 0
+    assert wrong["kind"] == wrong["letter"] == wrong["word"] == wrong["sketch_kind"] == 0
+    assert wrong["strange"] == 0
 
 
 def test_the_queries_are_as_many_as_there_are_questions():
