@@ -6,9 +6,12 @@ canvas, x to the right and y downward, so that a scene has no pixel size.
 
 Places have two grids. People speak of thirds ("top left", "center"); the Q-Former's queries look at
 quarters, one of sixteen cells each, so that things may stand close together. No centre lies near a
-line of either grid: what no one could tell is not asked.
+line of either grid: what no one could tell is not asked. The quarters are not quite even: people
+like to put a thing in the very middle, or two at a quarter and three quarters, and there no line
+may run.
 """
 
+import bisect
 import math
 import random
 import string
@@ -36,6 +39,7 @@ PAGE = "page"
 PAGE_KINDS = ("title", "button", "list", "image")
 SIDE_CELLS = 4
 CELLS = SIDE_CELLS * SIDE_CELLS
+CELL_LINES = (0.285, 0.54, 0.775)
 MAX_THINGS = 6
 HELD_OUT_SEEDS = 1_000_000_000  # training never draws a scene from a seed at or above this
 LONGEST_WORD = 5
@@ -48,8 +52,10 @@ _LARGEST_ALONE = 0.36
 LETTER_PITCHES = {"small": (0.074, 0.08), "medium": (0.088, 0.098), "large": (0.11, 0.125)}
 BOARD_MARGIN = 0.05
 # No centre is nearer than this to a line between two thirds or two quarters.
-_MARGIN = 0.02
-_LINES = tuple(sorted({*(part / 3 for part in range(1, 3)), *(part / 4 for part in range(1, 4))}))
+_MARGIN = 0.015
+_LINES = (1 / 3, 2 / 3, *CELL_LINES)
+_MIDDLES = (0.14, 0.44, 0.64, 0.88)
+"""A coordinate in every quarter that is clear of all lines."""
 # How much two things may hide of each other: their centres are so many summed radii apart.
 _CLOSEST = 0.62
 
@@ -86,8 +92,7 @@ class Thing:
     @property
     def cell(self) -> int:
         """Which of the sixteen quarter cells holds the centre, 0 to 15 in reading order."""
-        row, column = (min(int(each * SIDE_CELLS), SIDE_CELLS - 1) for each in (self.y, self.x))
-        return SIDE_CELLS * row + column
+        return SIDE_CELLS * quarter_of(self.y) + quarter_of(self.x)
 
     @property
     def letter_pitch(self) -> float:
@@ -263,8 +268,7 @@ def _free_place(rng: random.Random, radius: float, things: list[Thing]) -> tuple
             closest *= 0.8
     free = [cell for cell in range(CELLS) if cell not in taken]
     row, column = divmod(rng.choice(free), SIDE_CELLS)
-    # 0.45 of the way through a quarter is clear of the thirds' lines too.
-    return (column + 0.45) / SIDE_CELLS, (row + 0.45) / SIDE_CELLS
+    return _MIDDLES[column], _MIDDLES[row]
 
 
 def _coordinate(rng: random.Random, radius: float) -> float:
@@ -274,6 +278,11 @@ def _coordinate(rng: random.Random, radius: float) -> float:
         value = rng.uniform(reach, 1 - reach)
         if is_clear(value):
             return value
+
+
+def quarter_of(value: float) -> int:
+    """Which of the four quarters a coordinate lies in, 0 to 3."""
+    return bisect.bisect(CELL_LINES, value)
 
 
 def is_clear(value: float) -> bool:

@@ -15,6 +15,7 @@ from train.world.scene import (
     Scene,
     Thing,
     is_clear,
+    quarter_of,
 )
 from train.world.words import SIGN_WORDS, UNSEEN_SIGN_WORDS
 
@@ -101,7 +102,11 @@ def _free(y: float, placed: list[Thing]) -> list[float]:
     """Where an element has room in a row."""
     beside = [thing.x for thing in placed if _in_one_row(thing.y, y)]
     steps = [step / 100 for step in range(12, 89) if is_clear(step / 100)]
-    return [x for x in steps if all(abs(x - each) >= _APART for each in beside)]
+    return [
+        x
+        for x in steps
+        if all(abs(x - each) >= _APART and quarter_of(x) != quarter_of(each) for each in beside)
+    ]
 
 
 def _half_width(rng: random.Random, thing: Thing, placed: list[Thing]) -> float:
