@@ -55,7 +55,7 @@ class BridgeSettings:
     strange_share: float = 0.05
     sketch_share: float = 0.05
     length: int = 256
-    plain_weight: float = 0.2
+    plain_weight: float = 0.5
     held_out_scenes: int = 200
     questions: int = 60
     fitted_on: int = 1600

@@ -21,6 +21,13 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--first-seed", type=int, default=0, help="of the scenes to learn from")
     parser.add_argument("--warm-start", type=Path, help="weights of an earlier run to begin from")
+    parser.add_argument(
+        "--plain-weight",
+        type=float,
+        default=LanguageSettings().plain_weight,
+        help="loss weight of words that carry nothing seen; 1 at the end of training, or what"
+        " carries something is said too often",
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -31,7 +38,9 @@ def main() -> None:
     settings = LanguageSettings()
     rate = options.learning_rate or settings.steps.learning_rate
     steps = replace(settings.steps, steps=options.steps, learning_rate=rate)
-    settings = replace(settings, steps=steps, first_seed=options.first_seed)
+    settings = replace(
+        settings, steps=steps, first_seed=options.first_seed, plain_weight=options.plain_weight
+    )
     if options.warm_start is not None:  # it has learned small scenes already
         settings = replace(settings, curriculum=((0.0, MAX_THINGS),))
     report = reporter(options.output, "language")

@@ -25,7 +25,7 @@ from train.world.wordings import NO_PICTURE
 
 # Of the scenes of a language model's lessons: it has little to learn about them.
 STRANGE_SHARE = 0.04
-SKETCH_SHARE = 0.05
+SKETCH_SHARE = 0.08
 
 # A row holds one text of each of these; the rest of the row is empty.
 _MOST_QUESTIONS = 9
