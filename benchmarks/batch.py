@@ -227,7 +227,7 @@ def measure(count: int, turn: int) -> dict[str, Any]:
         folder = Path(temporary)
         pictures = [folder / f"{seed:04}.png" for seed in range(count + PEER_BATCH)]
         for seed, picture in enumerate(pictures):
-            draw_scene(make_scene(seed, min_things=1)).save(picture)
+            draw_scene(make_scene(seed, min_things=1), 224).save(picture)
         ours, loop = Batch(folder), Loop()
         peer = InstructBlip(ours.tokens)
         spent = {"batch": Spent(), "loop": Spent(), "instructblip": Spent()}

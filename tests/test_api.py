@@ -16,13 +16,14 @@ from minigpt4.api import LoadedChat, find_config, load
 from minigpt4.config import ASSETS
 from minigpt4.errors import BusyError, ConfigError, EngineError, ImageError, PromptError
 from tests.engines.asking import slow_down
+from tests.truth import true_answer
 
 EXAMPLES = ASSETS / "examples"
 HARBOUR = EXAMPLES / "harbour.png"
 STREET = EXAMPLES / "street.png"
 OPENED = Image.open(BytesIO(HARBOUR.read_bytes()))
 QUESTION = "What color is the boat?"
-ANSWER = "The boat is red."
+ANSWER = true_answer("harbour", QUESTION)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_a_stream_is_the_answer_in_pieces(chat: LoadedChat) -> None:
 def test_a_conversation_remembers(chat: LoadedChat) -> None:
     talk = chat.conversation(HARBOUR)
     assert talk.ask(QUESTION) == ANSWER
-    assert talk.ask("How big is it?") == "The boat is large."
+    assert talk.ask("How big is it?") == true_answer("harbour", "How big is it?", about="boat")
     assert [turn.question for turn in talk.turns] == [QUESTION, "How big is it?"]
     assert talk.undo() == "How big is it?"
     assert len(talk.turns) == 1
@@ -209,7 +210,10 @@ def test_too_many_questions_are_refused_in_words(monkeypatch: pytest.MonkeyPatch
 def test_streams_are_turns_in_the_order_in_which_they_are_read(chat: LoadedChat) -> None:
     talk = chat.conversation(HARBOUR)
     streams = talk.stream(QUESTION), talk.stream("How big is it?")
-    assert ["".join(stream) for stream in streams] == [ANSWER, "The boat is large."]
+    assert ["".join(stream) for stream in streams] == [
+        ANSWER,
+        true_answer("harbour", "How big is it?", about="boat"),
+    ]
     assert len(talk.turns) == 2
 
 
@@ -226,7 +230,7 @@ def test_a_cancelled_answer_is_kept(chat: LoadedChat, monkeypatch: pytest.Monkey
 
 def test_many_threads_ask_at_the_same_time(chat: LoadedChat) -> None:
     asked = {HARBOUR: "What color is the boat?", STREET: "What does the sign say?"}
-    expected = {HARBOUR: ANSWER, STREET: "The sign says CAFE."}
+    expected = {HARBOUR: ANSWER, STREET: true_answer("street", "What does the sign say?")}
     pictures = [HARBOUR, STREET] * 12
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda picture: chat.ask(picture, asked[picture]), pictures))

@@ -20,19 +20,20 @@ from minigpt4.chat import AnswerPart
 from minigpt4.config import ASSETS
 from minigpt4.errors import BusyError, ConfigError, MiniGPT4Error
 from minigpt4.images import image_key, load_image
+from tests.truth import true_answer
 from tests.waiting import until
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import make_scene
 
-HARBOUR = str(ASSETS / "examples" / "harbour.png")
-STREET = str(ASSETS / "examples" / "street.png")
+HARBOUR, STREET = (str(ASSETS / "examples" / f"{name}.png") for name in ("harbour", "street"))
 QUESTION = "What color is the boat?"
 ROWS: list[dict[str, object]] = [
     {"image": HARBOUR, "question": QUESTION, "id": 7},
     {"image": HARBOUR, "question": "How big is the boat?"},
     {"image": [STREET], "question": "What does the sign say?", "who": "Zoë"},
 ]
-ANSWERS = ["The boat is red.", "The boat is large.", "The sign says CAFE."]
+SHOWN = ("harbour", "harbour", "street")
+ANSWERS = [true_answer(shown, row["question"]) for shown, row in zip(SHOWN, ROWS, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def photos(tmp_path: Path) -> Path:
     (folder / "summer" / ".thumbnails").mkdir(parents=True)
     for seed in range(24):
         place = folder / "summer" if seed % 2 else folder
-        draw_scene(make_scene(seed, min_things=2)).save(place / f"{seed:02}.PNG")
+        draw_scene(make_scene(seed, min_things=2), 224).save(place / f"{seed:02}.PNG")
     (folder / "notes.txt").write_text("no picture")
     (folder / "summer" / ".thumbnails" / "x.png").write_bytes(b"hidden")
     return folder
@@ -171,7 +172,7 @@ def test_a_folder_of_pictures_is_asked_one_question(
         assert set(row) == {"image", "question", "answer", "tokens", "seconds", "finish"}
         assert row["answer"] == chat.ask(photos / str(row["image"]), DESCRIBE)
     # Another picture moves none of those that are answered.
-    draw_scene(make_scene(99)).save(photos / "0.png")
+    draw_scene(make_scene(99), 224).save(photos / "0.png")
     whole, said = run(photos, target, chat, question=DESCRIBE)
     assert "Rows answered: 1, answered before: 24." in said
 

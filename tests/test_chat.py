@@ -211,7 +211,7 @@ def test_answers_at_once_equal_answers_in_turn(kind):
     fresh = Chat(
         chat._model, one_by_one, TINY, encoder=PictureEncoder(chat._model), context_tokens=2048
     )
-    pictures = [draw_scene(make_scene(seed, min_things=3)) for seed in range(16)]
+    pictures = [draw_scene(make_scene(seed, min_things=3), 224) for seed in range(16)]
 
     def talk(chat: Chat, number: int) -> list[str]:
         session = Session().attach(chat.encode_image(pictures[number]))

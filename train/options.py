@@ -66,6 +66,22 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
         " goes on",
     )
     parser.add_argument(
+        "--only", choices=("language", "vision", "bridge"), help="make one part of stage 0"
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="what stage 0 runs on, such as cuda (default %(default)s); stages 1 and 2 take an"
+        " accelerator where there is one, or --set device=...",
+    )
+    parser.add_argument(
+        "--larger-batches",
+        type=int,
+        default=1,
+        metavar="TIMES",
+        help="stage 0 with batches so many times as large, and as many fewer steps",
+    )
+    parser.add_argument(
         "--wandb",
         nargs="?",
         const="minigpt4",
@@ -74,6 +90,10 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
         " are written anyway",
     )
     options = parser.parse_args(arguments)
+    if options.stage and (options.only or options.device != "cpu" or options.larger_batches != 1):
+        parser.error("--only, --device and --larger-batches are of stage 0.")
+    if options.larger_batches < 1:
+        parser.error("--larger-batches: 1 or more.")
     options.begins_where_none = options.resume == "auto"
     return options
 

@@ -6,8 +6,8 @@
 
 With nothing else, stages 1 and 2 train the embedded default on generated pictures, which takes
 minutes on a CPU. --data my.jsonl trains it on your own, after a check of every row; --check-data
-makes that check alone. Ctrl-C saves and stops; --resume goes on. Stage 0 takes about two hours on 2
-cores; run again, it goes on from its last check.
+makes that check alone. Ctrl-C saves and stops; --resume goes on. Stage 0 takes about FIGURE hours
+on 2 cores; run again, it goes on from its last check. --only makes one of its parts.
 
 Several devices share every batch: torchrun --nproc_per_node 4 train/run.py --stage 1, or accelerate
 launch; the run is the same, and one begun with four processes can go on with one.
@@ -84,6 +84,10 @@ def train_parts(options: argparse.Namespace) -> None:
     """Stage 0: tokenizer, language model, vision encoder and Q-Former of the embedded default."""
     from train.errors import TrainingError
     from train.settings import parts_overrides
+    from train.tiny.bridge import BridgeSettings
+    from train.tiny.eye import EyeSettings
+    from train.tiny.language import LanguageSettings
+    from train.tiny.larger import larger
     from train.tiny.stage0 import run
 
     given = options.config, options.set, options.data, options.check_data, options.cache_features
@@ -94,9 +98,18 @@ def train_parts(options: argparse.Namespace) -> None:
         )
         raise TrainingError(message)
     output = options.output or Path("runs/stage0")
-    run(output)
-    say("Go on with stage 1:")
-    say(f"  python train/run.py --stage 1 {_overrides(parts_overrides(output))}")
+    times = options.larger_batches
+    run(
+        output,
+        only=options.only,
+        device=options.device,
+        language=larger(LanguageSettings(), times),
+        eye=larger(EyeSettings(), times),
+        bridge=larger(BridgeSettings(), times),
+    )
+    if options.only in (None, "bridge"):
+        say("Go on with stage 1:")
+        say(f"  python train/run.py --stage 1 {_overrides(parts_overrides(output))}")
 
 
 def train_projection(options: argparse.Namespace) -> None:

@@ -20,9 +20,11 @@ from minigpt4.conversation import Conversation, Turn, render
 from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, PromptTokens, TrainingBatch, collate
 from minigpt4.prompt_formats import PromptFormat
 from train.answer_limit import cut_answers
-from train.cartoon.describe import Exchange, ask_to_describe, caption, describe, dialogue
+from train.cartoon.asking import Exchange, ask_to_describe, dialogue
+from train.cartoon.describe import caption, describe
 from train.cartoon.draw import draw_scene
-from train.cartoon.scene import Scene, make_scene
+from train.cartoon.scene import Scene, make_scene, strange_scene, with_random_word
+from train.cartoon.sketch import make_sketch
 from train.errors import TrainingError
 from train.lengths import grouped, worth_a_pass
 from train.prefetch import in_order
@@ -31,7 +33,7 @@ from train.settings import CartoonSettings
 
 _STAGE_SEEDS = 100_000_000
 """Stage n draws its scenes from n times this on: no two stages see the same picture, and none sees
-one of the held-out seeds, which begin at `train.tiny.language.HELD_OUT_SEEDS`."""
+one of the held-out seeds, which begin at `train.cartoon.scene.HELD_OUT_SEEDS`."""
 _PICTURE_MARK = "<Img><ImageHere></Img>"
 
 
@@ -93,7 +95,7 @@ def read_instructions(path: Path) -> tuple[str, ...]:
 
 def caption_sample(seed: int, settings: CartoonSettings, *, salt: int = 0) -> Sample:
     """A picture of the synthetic world and a noisy caption (stage 1)."""
-    scene = make_scene(seed, max_things=settings.max_things)
+    scene = _scene(seed, settings)
     rng = random.Random(f"stage1-{salt}-{seed}")
     turn = Turn("", caption(scene, rng), (str(seed),))
     picture = partial(draw_scene, scene, settings.picture_size)
@@ -104,7 +106,7 @@ def aligned_sample(
     seed: int, settings: CartoonSettings, instructions: Sequence[str], *, salt: int = 0
 ) -> Sample:
     """A picture, and either a detailed description of it or a dialogue about it (stage 2)."""
-    scene = make_scene(seed, max_things=settings.max_things)
+    scene = _scene(seed, settings)
     rng = random.Random(f"stage2-{salt}-{seed}")
     if rng.random() < settings.description_share:
         exchanges = [_description(scene, rng, instructions)]
@@ -322,10 +324,23 @@ def learned_tokens(batch: TrainingBatch) -> int:
     return int((batch.labels[:, 1:] != IGNORED).sum())
 
 
+def _scene(seed: int, settings: CartoonSettings) -> Scene:
+    """The scene that belongs to a seed; some are no drawing, some a page sketch."""
+    rng = random.Random(f"scene-{seed}")
+    kind = rng.random()
+    if kind < settings.strange_share:
+        return strange_scene(seed)
+    if kind >= 1 - settings.sketch_share:
+        scene = make_sketch(seed)
+    else:
+        scene = make_scene(seed, max_things=settings.max_things)
+    return with_random_word(scene, rng) if rng.random() < settings.random_word_share else scene
+
+
 def _description(scene: Scene, rng: random.Random, instructions: Sequence[str]) -> Exchange:
     """Half of the instructions are the project's own, half are the world's."""
     if rng.random() < 0.5:
-        return Exchange(rng.choice(instructions), describe(scene, rng), "describe")
+        return Exchange(rng.choice(instructions), describe(scene), "describe")
     return ask_to_describe(scene, rng)
 
 

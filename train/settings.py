@@ -59,8 +59,14 @@ class PartsSettings:
 class CartoonSettings:
     """What is drawn from the synthetic world, and what is said about it."""
 
-    max_things: int = field(default=5, metadata=within(1, 9))
+    max_things: int = field(default=6, metadata=within(1, 6))
     """The most objects of a picture."""
+    strange_share: float = field(default=0.04, metadata=within(0, 1))
+    """Share of the pictures that are no drawing of the world, about which nothing is claimed."""
+    sketch_share: float = field(default=0.05, metadata=within(0, 1))
+    """Share of the pictures that are page sketches, to be written as web pages."""
+    random_word_share: float = field(default=0.5, metadata=within(0, 1))
+    """Share of signs and titles that say letters at random, which are read, not known by sight."""
     picture_size: int = field(default=96, metadata=within(32, 1024))
     """Side of a drawn picture in pixels."""
     description_share: float = field(default=0.3, metadata=within(0, 1))

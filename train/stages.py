@@ -10,6 +10,7 @@ from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.models.presets import preset_named
 from minigpt4.prompt_formats import CAPTION, PROMPT_FORMATS, PromptFormat
 from train.answer_limit import RELEASED_LIMITS
+from train.cartoon.scene import HELD_OUT_SEEDS
 from train.errors import TrainingError
 from train.own_data import OwnData
 from train.own_layouts import read_rows
@@ -22,7 +23,6 @@ from train.samples import (
     training_seed,
 )
 from train.settings import ROOT, TrainSettings
-from train.tiny.language import HELD_OUT_SEEDS
 from train.validation import Checked, check_rows, limits_of
 from train.web_data import WebData
 

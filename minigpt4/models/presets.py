@@ -120,12 +120,13 @@ TINY = Preset(
         image_size=96,
         patch_size=16,
         width=128,
-        depth=4,
+        depth=6,
         heads=4,
-        mlp_ratio=3.0,
+        mlp_ratio=4.0,
+        stem_repeats=2,
     ),
     qformer=QFormerConfig(
-        queries=10, width=128, depth=2, heads=4, intermediate=384, cross_attention_every=1
+        queries=22, width=128, depth=2, heads=4, intermediate=512, cross_attention_every=1
     ),
 )
 

@@ -7,7 +7,7 @@ import torch
 
 from minigpt4.engines.vllm import VllmEngine
 from minigpt4.models.minigpt4 import MiniGPT4
-from tests.engines.vllm_record import question, served_model
+from tests.engines.vllm_record import recorded_model, recorded_question
 from tests.engines.vllm_stub import StubServer
 
 
@@ -30,12 +30,12 @@ def lively_model(tiny_model: MiniGPT4) -> MiniGPT4:
 
 @pytest.fixture(scope="module")
 def served() -> MiniGPT4:
-    return served_model()
+    return recorded_model()
 
 
 @pytest.fixture(scope="module")
-def asked(served):
-    return question(served)
+def asked():
+    return recorded_question()
 
 
 @pytest.fixture

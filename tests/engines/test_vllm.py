@@ -5,18 +5,17 @@ import threading
 import pytest
 import torch
 
-from minigpt4.build import build_model
-from minigpt4.config import GenerationSettings, load_config
+from minigpt4.config import GenerationSettings
 from minigpt4.errors import BusyError, EngineError, NoBeamsError
 from minigpt4.models.minigpt4 import MiniGPT4
 from tests.engines.asking import Said, at_once
 from tests.engines.vllm_record import (
     FORMAT,
     GREEDY,
-    ROOT,
     STOP,
     WILD,
     recorded,
+    recorded_model,
 )
 from tests.engines.vllm_stub import (
     HALF,
@@ -33,8 +32,7 @@ pytestmark = pytest.mark.load
 
 
 def whole_model() -> MiniGPT4:
-    overrides = ["precision=float32", "device=cpu", "engine.kind=generate"]
-    return build_model(load_config(ROOT / "eval_configs/tiny.yaml", overrides))
+    return recorded_model(served=False)
 
 
 def test_the_recorded_answer_is_the_one_of_generate(connect, server, asked):

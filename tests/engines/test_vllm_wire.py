@@ -22,14 +22,20 @@ from minigpt4.engines.vllm_wire import (
 )
 from minigpt4.errors import EngineError
 from minigpt4.models.minigpt4 import MiniGPT4
-from tests.engines.vllm_record import recorded, requests, served_model, without_numbers
+from tests.engines.vllm_record import (
+    recorded,
+    recorded_model,
+    recorded_question,
+    requests,
+    without_numbers,
+)
 
 ANSWERS = ("answer", "wild answer", "short answer", "stopped answer")
 
 
 @pytest.fixture(scope="module")
 def model() -> MiniGPT4:
-    return served_model()
+    return recorded_model()
 
 
 def chunks(name):
@@ -46,7 +52,7 @@ def test_the_records_are_of_the_server_that_the_documents_name():
 
 
 def test_what_is_sent_today_is_what_the_real_server_took(model):
-    for name, (route, request) in requests(model).items():
+    for name, (route, request) in requests(model, recorded_question()).items():
         kept = recorded()[name]
         sent = without_numbers(json.loads(with_model(request, "tiny")))
         assert kept["path"] == route, name

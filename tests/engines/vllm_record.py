@@ -4,11 +4,15 @@
 
 URL serves the embedded language model as `make test-vllm` starts it (docs/scale.md); OTHER_URL, if
 given, serves it with `--api-key secret` and without `--enable-prompt-embeds`.
+
+Beside the record lies what it was recorded with, the language model in float16 and the visual tokens
+of the picture, so that it stays true when the embedded default changes.
 """
 
 import base64
 import io
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -17,8 +21,11 @@ from typing import Any
 
 import httpx
 import torch
+from safetensors.torch import load_file, save_file
 
 from minigpt4.build import build_model
+from minigpt4.checkpoints.embeddings import load_language_input
+from minigpt4.checkpoints.language_files import inspect_language
 from minigpt4.config import ASSETS, GenerationSettings, load_config
 from minigpt4.conversation import Conversation, Prompt, render
 from minigpt4.engines.vllm_wire import (
@@ -29,11 +36,16 @@ from minigpt4.engines.vllm_wire import (
     with_model,
 )
 from minigpt4.images import load_image, to_pixel_values
+from minigpt4.models.language import load_language_model
 from minigpt4.models.minigpt4 import MiniGPT4
+from minigpt4.models.presets import Preset, QFormerConfig, VisionConfig
+from minigpt4.models.qformer import QFormer
+from minigpt4.models.vision import VisionEncoder
 from minigpt4.prompt_formats import PROMPT_FORMATS
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden/vllm_0_32.json"
+RECORDED_WITH = ROOT / "tests/golden/vllm"
 FORMAT = PROMPT_FORMATS["tiny"]
 QUESTION = "Describe this picture in detail."
 GREEDY = GenerationSettings(temperature=0.0, max_new_tokens=80)
@@ -60,12 +72,48 @@ def question(
     return prompt, {picture: model.encode_images(values[None])[0]}
 
 
-def requests(model: MiniGPT4) -> dict[str, tuple[str, Mapping[str, Any]]]:
+def recorded_model(*, served: bool = True) -> MiniGPT4:
+    """The model of the record, without an eye of its own: embeddings only, or whole."""
+    queries = len(recorded_question()[1]["harbour"])
+    preset = Preset(
+        name="recorded",
+        vision=VisionConfig(
+            architecture="vit",
+            image_size=32,
+            patch_size=16,
+            width=32,
+            depth=1,
+            heads=2,
+            mlp_ratio=1,
+        ),
+        qformer=QFormerConfig(
+            queries=queries, width=32, depth=1, heads=2, intermediate=32, cross_attention_every=1
+        ),
+    )
+    folder = RECORDED_WITH / "language"
+    language = (
+        load_language_input(inspect_language(folder), dtype=torch.float32)
+        if served
+        else load_language_model(folder, torch.float32)
+    )
+    vision, qformer = VisionEncoder(preset.vision), QFormer(preset.qformer, preset.vision.width)
+    return MiniGPT4(preset, vision, qformer, language).eval()
+
+
+def recorded_question() -> tuple[Prompt, dict[str, torch.Tensor]]:
+    """The prompt of the record, and its picture's visual tokens."""
+    prompt = render(Conversation().with_question(QUESTION, ("harbour",)), FORMAT)
+    return prompt, {"harbour": load_file(RECORDED_WITH / "visual_tokens.safetensors")["harbour"]}
+
+
+def requests(
+    model: MiniGPT4, asked: tuple[Prompt, dict[str, torch.Tensor]]
+) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Route and request of everything that is recorded, by a name."""
     language = model.language
     ids = [language.bos_id, *language.encode("The picture shows")]
     by_ids, by_embeds = probe_requests(ids, language.embed(torch.tensor(ids)))
-    embeds = model.embed_prompt(*question(model))[0]
+    embeds = model.embed_prompt(*asked)[0]
 
     def ask(
         settings: GenerationSettings, stop: tuple[str, ...] = FORMAT.stop_strings
@@ -108,9 +156,21 @@ def recorded() -> dict[str, dict[str, Any]]:
     return content
 
 
+def keep_model(visual_tokens: Mapping[str, torch.Tensor]) -> None:
+    """Keeps the language model that the server has, and what it was shown."""
+    source, target = ASSETS / "tiny/language", RECORDED_WITH / "language"
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    weights = load_file(source / "model.safetensors")
+    halves = {name: each.half() for name, each in weights.items()}
+    save_file(halves, target / "model.safetensors", metadata={"format": "pt"})
+    save_file(dict(visual_tokens), RECORDED_WITH / "visual_tokens.safetensors")
+
+
 def record(url: str, other_url: str | None) -> None:
     """Asks real servers and writes down what they say."""
     exchanges: dict[str, Any] = {}
+    model = served_model()
+    asked = question(model)
     with httpx.Client(trust_env=False, timeout=120) as client:
 
         def keep(name: str, response: httpx.Response, request: Mapping[str, Any] | None) -> None:
@@ -124,7 +184,7 @@ def record(url: str, other_url: str | None) -> None:
 
         for path in ("/health", "/v1/models", "/version"):
             keep(path, client.get(url + path), None)
-        for name, (route, request) in requests(served_model()).items():
+        for name, (route, request) in requests(model, asked).items():
             content = with_model(request, "tiny")
             json_type = {"Content-Type": "application/json"}
             response = client.post(url + route, content=content, headers=json_type)
@@ -139,6 +199,7 @@ def record(url: str, other_url: str | None) -> None:
                 content = with_model(request, "another")
                 response = client.post(url + route, content=content, headers=json_type)
                 keep("another model", response, None)
+    keep_model(asked[1])
     GOLDEN.write_text(json.dumps(exchanges, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

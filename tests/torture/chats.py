@@ -22,7 +22,7 @@ from minigpt4.chat import AnswerPart, Chat, Session
 from minigpt4.config import load_config
 from minigpt4.errors import BusyError, EngineError
 from tests.torture.promise import ROOT, Finding, allowed, in_fresh_process
-from train.cartoon.describe import dialogue
+from train.cartoon.asking import dialogue
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import make_scene
 

@@ -101,8 +101,7 @@ def test_one_command_trains_scores_and_writes_the_page(
     """Stopped in the middle, then started again: what was done is not done again."""
     begun: list[str] = []
     # Random weights never end an answer by themselves, and long ones take minutes.
-    generate = evaluate._generate
-    monkeypatch.setattr(evaluate, "_generate", lambda model, embeds, _: generate(model, embeds, 4))
+    monkeypatch.setattr(evaluate, "LONGEST_ANSWER", 4)
 
     def stopped_in_the_third(command: list[str]) -> int:
         folder = RunFolder(Path(command[command.index("--output") + 1]))

@@ -22,13 +22,13 @@ from minigpt4.prompt_formats import CAPTION
 from tests.checkpoints.parts import RELEASE
 from tests.conftest import SMALLER
 from train import run
+from train.cartoon.scene import HELD_OUT_SEEDS
 from train.frozen import start_projection
 from train.loop import backward, new_accelerator, new_optimizer
 from train.run_folder import RunFolder, read_lines
 from train.samples import Batches, Sample, training_seed
 from train.settings import ROOT, TrainSettings, load_settings
 from train.stages import check_frozen, learned_parameters, stage_of
-from train.tiny.language import HELD_OUT_SEEDS
 
 ARMS = ("no_qformer", "three_layers", "tuned_qformer")
 FEW = [

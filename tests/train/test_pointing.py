@@ -9,8 +9,8 @@ import torch
 
 from minigpt4.build import build_model
 from minigpt4.config import ASSETS, load_config
-from train.cartoon.scene import Scene, Thing
-from train.tiny.language import HELD_OUT_SEEDS
+from train.cartoon.scene import HELD_OUT_SEEDS, Scene, Thing
+from train.cartoon.signs import sign_layout
 from train.tiny.pointing import CHOSEN, Probe, box, compare, main, probes, score, word_scores
 from train.tiny.saliency import LANGUAGE, PICTURE
 
@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 THINGS = (
     Thing("car", "red", "small", 0.25, 0.25, 0.1),
     Thing("sun", "yellow", "large", 0.75, 0.6, 0.2),
+    Thing("sign", "white", "large", 0.5, 0.9, 0.28, "EXIT"),
 )
 PROBE = Probe(Scene(1, "white", THINGS), THINGS[0], "What color is the car?", "color")
 
@@ -26,6 +27,13 @@ def test_boxes_are_in_pixels_and_end_at_the_edge():
     assert box(THINGS[0]) == (slice(14, 34), slice(14, 34))
     corner = Thing("car", "red", "small", 0.05, 0.98, 0.1)
     assert box(corner) == (slice(84, 96), slice(0, 14))
+
+
+def test_a_sign_s_box_is_its_board_with_all_letters():
+    rows, columns = box(THINGS[2])
+    for letter in sign_layout(THINGS[2]):
+        assert rows.start <= 96 * letter.y < rows.stop
+        assert columns.start <= 96 * letter.x < columns.stop
 
 
 def test_a_map_on_the_thing_scores_and_one_beside_it_does_not():

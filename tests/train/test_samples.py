@@ -1,5 +1,7 @@
 """Training data: the same for the same step, true to the renderer, never a held-out picture."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,9 @@ import pytest
 from minigpt4.conversation import Conversation, ImageSlot, Text, Turn, render
 from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, TrainingBatch
 from minigpt4.prompt_formats import CAPTION, TINY
-from train.cartoon.wordings import DESCRIBE_INSTRUCTIONS
+from train.cartoon.asking import QUESTION_TYPES, dialogue
+from train.cartoon.scene import HELD_OUT_SEEDS, make_scene
+from train.cartoon.wordings import DESCRIBE_INSTRUCTIONS, NO_DRAWING
 from train.errors import TrainingError
 from train.samples import (
     Batches,
@@ -18,7 +22,6 @@ from train.samples import (
     training_seed,
 )
 from train.settings import ROOT, CartoonSettings
-from train.tiny.language import HELD_OUT_SEEDS
 
 WORLD = CartoonSettings()
 INSTRUCTIONS = ("Say what you see.", "Tell me everything.")
@@ -62,6 +65,32 @@ def test_stage_2_draws_an_instruction_for_every_sample() -> None:
     for sample in samples:
         assert sample.conversation.image_keys == (sample.key,)
         assert sample.conversation.turns[0].images == (sample.key,)
+
+
+def test_some_pictures_are_no_drawing_and_some_are_page_sketches() -> None:
+    samples = [aligned_sample(seed, WORLD, INSTRUCTIONS) for seed in range(1200)]
+    said = [" ".join(turn.answer or "" for turn in each.conversation.turns) for each in samples]
+    strange = sum(NO_DRAWING in each for each in said) / len(said)
+    sketches = sum("of a web page" in each for each in said) / len(said)
+    assert 0.02 < strange < 0.06
+    assert 0.03 < sketches < 0.07
+    assert any("<!doctype html>" in each for each in said)
+    captions = [caption_sample(seed, WORLD).conversation.turns[0].answer for seed in range(600)]
+    assert 0.02 < sum("web page" in (each or "") for each in captions) / len(captions) < 0.08
+    none = replace(WORLD, strange_share=0.0, sketch_share=0.0)
+    assert not any(
+        "web page that says" in (caption_sample(seed, none).conversation.turns[0].answer or "")
+        for seed in range(200)
+    )
+
+
+def test_dialogues_ask_everything_that_the_world_can_be_asked() -> None:
+    asked = {
+        exchange.question_type
+        for seed in range(400)
+        for exchange in dialogue(make_scene(seed), random.Random(seed), 8)
+    }
+    assert asked == {*QUESTION_TYPES, "chat"}
 
 
 def test_a_training_prompt_without_its_answers_is_the_serving_prompt(tiny_model: MiniGPT4) -> None:

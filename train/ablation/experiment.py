@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,20 @@ from minigpt4.build import build_model
 from minigpt4.checkpoints.fingerprints import fingerprint
 from minigpt4.checkpoints.native import Json, write_file
 from minigpt4.config import load_config, locate
+from minigpt4.models.minigpt4 import MiniGPT4
 from train import run
 from train.ablation.arms import BASE, Arm, Plan
 from train.errors import TrainingError
 from train.run_folder import RunFolder, append_lines, read_lines
 from train.settings import ROOT, as_saved, demo_parts
-from train.tiny.evaluate import description_scores, exact_scores, held_out_scenes, questions
+from train.tiny.evaluate import (
+    Asked,
+    answers_to,
+    description_scores,
+    held_out_scenes,
+    questions_about,
+    scores_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +117,10 @@ def _score(plan: Plan, arm: Arm, seed: int, stage: int) -> None:
     logger.info("Asking about %d pictures", plan.scenes)
     model = build_model(load_config(_DEMO, overrides))
     scenes = held_out_scenes(plan.scenes)
-    asked = questions(scenes, plan.scenes)
+    asked = questions_about(scenes, plan.scenes)
     scores: dict[str, Json] = {
         "asked": dict(Counter(each.question_type for each in asked)),
-        "answers": exact_scores(model, asked),
+        "answers": _exact(model, asked),
         "descriptions": dict(description_scores(model, scenes)),
         "visual_tokens": model.queries,
         "learned": sum(
@@ -122,8 +130,13 @@ def _score(plan: Plan, arm: Arm, seed: int, stage: int) -> None:
         ),
     }
     if arm.name == BASE:
-        scores["blind"] = exact_scores(model, asked, blind=True)
+        scores["blind"] = _exact(model, asked, blind=True)
     _write_json(_scores(folder), scores)
+
+
+def _exact(model: MiniGPT4, asked: Sequence[Asked], *, blind: bool = False) -> dict[str, Json]:
+    found = scores_of(asked, answers_to(model, asked, blind=blind))
+    return {name: each["exact"] for name, each in found.items()}
 
 
 def _learned(folder: RunFolder) -> tuple[str, ...]:

@@ -1,99 +1,78 @@
-"""Scene -> language: captions for stage 1, descriptions and question/answer turns for stage 2.
+"""What is said about a scene as a whole: descriptions, captions, poems, recipes, web pages.
 
-Everything is a pure function of a scene and a random generator, and every answer is true of the
-scene. Questions are balanced by type, and "is there" by answer: asked only where the answer is
-"yes", they would teach "yes".
+Every text is true of the scene and tells its things in reading order, which is the order in which
+the Q-Former's queries stand before the language model.
 """
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from train.cartoon.scene import BACKGROUNDS, COLORS, KINDS, PLACES, SIGN_WORDS, SIZES, Scene, Thing
-from train.cartoon.wordings import (
-    BACKGROUND_PHRASES,
-    BEYOND_ME,
-    BEYOND_ME_QUESTIONS,
-    DESCRIBE_INSTRUCTIONS,
-    FOREIGN_KINDS,
-    HELD_OUT_WORDINGS,
-    NUMBERS,
-    PLACE_PHRASES,
-    PRONOUN_QUESTIONS,
-    QUESTIONS,
-    SMALL_TALK,
+from train.cartoon.phrases import (
+    listed,
+    place_of,
+    quoted,
+    sentence,
+    thing_phrase,
+    told_off,
+    with_article,
 )
+from train.cartoon.scene import PLAIN_BACKGROUNDS, Scene, Thing
+from train.cartoon.wordings import BACKGROUND_PHRASES, NO_DRAWING, PAGE_SKETCH, PLACE_PHRASES
 
-QUESTION_TYPES = tuple(QUESTIONS)
+# What a person could sell, and what is said for it.
+SLOGANS = {
+    "car": "It takes you wherever you want to go.",
+    "house": "Move in and feel at home at once.",
+    "boat": "Spend your next summer on the water.",
+    "cup": "Your morning coffee never looked so good.",
+    "umbrella": "Stay dry in every rain.",
+    "apple": "Fresh from the tree and full of taste.",
+    "flower": "Make somebody smile today.",
+}
+RECIPES = {
+    "apple": (
+        "Baked {color} apple: wash the apple and take out the core. Fill it with nuts and honey."
+        " Bake it for thirty minutes."
+    ),
+    "fish": (
+        "Grilled {color} fish: clean the fish and add salt and lemon. Grill it for ten minutes."
+        " Serve it with rice."
+    ),
+}
+_COUPLETS = (
+    ("{thing} I see,", "it looks so very fine to me."),
+    ("{thing} is there,", "it seems to float upon the air."),
+    ("{thing} stands near,", "I am so glad to find it here."),
+)
+_EMPTY_POEM = ("no thing is here for me to see,", "as quiet as a place can be.")
 
-
-def plural(kind: str) -> str:
-    """The plural of a kind of thing."""
-    return {"fish": "fishes", "person": "persons"}.get(kind, f"{kind}s")
-
-
-_ATTRIBUTE_PHRASES = (
-    *KINDS, *(plural(kind) for kind in KINDS), *COLORS, *SIZES, *SIGN_WORDS, *PLACES, *NUMBERS,
-    *BACKGROUNDS, "background", "Yes", "No", "nothing", "above", "below", "object", "objects",
-)  # fmt: skip
-
-# Words that carry what was seen. Training may weigh them above the words around them.
-ATTRIBUTE_WORDS = frozenset(word for phrase in _ATTRIBUTE_PHRASES for word in phrase.split())
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One question and its true answer.
-
-    Attributes:
-        question: What a person asks.
-        answer: The whole sentence that answers it.
-        question_type: A key of `QUESTIONS`, or `describe`, `chat`.
-        kind: The one thing the exchange is about, for a follow-up with a pronoun; may be empty.
-    """
-
-    question: str
-    answer: str
-    question_type: str
-    kind: str = ""
-
-
-def with_article(noun_phrase: str) -> str:
-    """Puts "a" or "an" before a noun phrase."""
-    return f"{'an' if noun_phrase[0] in 'aeiou' else 'a'} {noun_phrase}"
+_FLOATING = ("car", "house", "boat", "fish", "cup", "tree", "cat")
+_OUTDOORS = ("sun", "cloud", "moon", "boat", "house", "tree", "car")
+_DRY = ("car", "house", "tree", "cat", "flower", "cup")
 
 
-def thing_phrase(thing: Thing) -> str:
-    """A thing with its article, size and colour, and what it says if it is a sign."""
-    says = f" that says {thing.word}" if thing.word else ""
-    return f"{with_article(f'{thing.size} {thing.color} {thing.kind}')}{says}"
-
-
-def count_phrase(number: int, singular: str, many: str) -> str:
-    """A sentence that tells a number of things."""
-    if number == 1:
-        return f"There is one {singular}."
-    return f"There are {NUMBERS[number]} {many}."
-
-
-def describe(scene: Scene, rng: random.Random) -> str:
-    """A detailed description: the number of objects, the background, then every object."""
-    background = BACKGROUND_PHRASES[scene.background]
-    number = len(scene.things)
-    counted = "one object" if number == 1 else f"{NUMBERS[number]} objects"
-    opening = rng.choice(("The picture shows", "The image shows", "This picture shows"))
-    sentences = [f"{opening} {counted} on {background}."]
+def describe(scene: Scene) -> str:
+    """A detailed description: the background, then every object."""
+    if scene.strange:
+        return NO_DRAWING
+    if scene.is_page:
+        return PAGE_SKETCH.replace(".", f" with the title {quoted(page_title(scene))}.", 1)
+    sentences = [f"The picture shows {BACKGROUND_PHRASES[scene.background]}."]
     for index, thing in enumerate(scene.things):
-        place, phrase = PLACE_PHRASES[thing.place], thing_phrase(thing)
-        if index % 2 == 0:
-            sentences.append(f"{place[0].upper()}{place[1:]} there is {phrase}.")
-        else:
-            sentences.append(f"{phrase[0].upper()}{phrase[1:]} is {place}.")
+        place, phrase = place_of(thing), thing_phrase(thing)
+        told = f"{place} there is {phrase}" if index % 2 == 0 else f"{phrase} is {place}"
+        sentences.append(sentence(told))
+    if not scene.things:
+        sentences.append("There is nothing else in it.")
     return " ".join(sentences)
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
     """A caption as the web has them: short, lower case, often partial, sometimes off the point."""
+    if scene.strange:
+        return rng.choice(("a picture that is no drawing", "no simple drawing", "something else"))
+    if scene.is_page:
+        sketch = rng.choice(("a sketch of a web page", "a drawing of a web page", "a web page"))
+        return f"{sketch} that says {quoted(page_title(scene))}"
     things = list(scene.things)
     rng.shuffle(things)
     if len(things) > 1 and rng.random() < 0.4:
@@ -105,7 +84,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
             words = words[1:]
         phrase = with_article(" ".join(words))
         if thing.word and rng.random() < 0.7:
-            phrase += f" that says {thing.word}"
+            phrase += f" that says {quoted(thing.word)}"
         if rng.random() < 0.5:
             phrase += f" {PLACE_PHRASES[thing.place]}"
         parts.append(phrase)
@@ -117,233 +96,85 @@ def caption(scene: Scene, rng: random.Random) -> str:
     return text
 
 
-def ask_to_describe(scene: Scene, rng: random.Random) -> Exchange:
-    """A description under an instruction drawn at random."""
-    return Exchange(rng.choice(DESCRIBE_INSTRUCTIONS), describe(scene, rng), "describe")
-
-
-def small_talk(rng: random.Random) -> Exchange:
-    """A turn that is not about a picture, and the short answer to it."""
-    if rng.random() < 0.5:
-        return Exchange(*rng.choice(SMALL_TALK), "chat")
-    return Exchange(rng.choice(BEYOND_ME_QUESTIONS), BEYOND_ME, "chat")
-
-
-def ask(
-    scene: Scene, question_type: str, rng: random.Random, *, held_out: bool = False
-) -> Exchange | None:
-    """One exchange of a type.
-
-    Args:
-        scene: What is true.
-        question_type: A key of `QUESTIONS`.
-        rng: Chooses what is asked about, and the wording.
-        held_out: Use the wordings that training never shows.
-
-    Returns:
-        The exchange, or None where the scene allows no such question.
-    """
-    filled = _ASKERS[question_type](scene, rng)
-    if filled is None:
-        return None
-    fields, answer = filled
-    wording = rng.choice(_wordings(QUESTIONS[question_type], held_out=held_out))
-    kind = fields["kind"] if _is_unique(scene, fields.get("kind", "")) else ""
-    return Exchange(wording.format(**fields), answer, question_type, kind)
-
-
-def follow_up(
-    scene: Scene, before: Exchange, rng: random.Random, *, held_out: bool = False
-) -> Exchange | None:
-    """A question that says "it" for the one thing of the exchange before, where there is one."""
-    if not before.kind:
-        return None
-    question_type = rng.choice([name for name in PRONOUN_QUESTIONS if name != before.question_type])
-    thing = next(thing for thing in scene.things if thing.kind == before.kind)
-    wording = rng.choice(_wordings(PRONOUN_QUESTIONS[question_type], held_out=held_out))
-    return Exchange(wording, _ATTRIBUTE_ANSWERS[question_type](thing), question_type, before.kind)
-
-
-def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
-    """Exchanges about one scene, types drawn evenly, some of them follow-ups or small talk."""
-    exchanges: list[Exchange] = []
-    while len(exchanges) < turns:
-        draw = rng.random()
-        exchange: Exchange | None
-        if draw < 0.15 and exchanges:
-            exchange = follow_up(scene, exchanges[-1], rng)
-        elif draw < 0.19:
-            exchange = small_talk(rng)
-        else:
-            exchange = ask(scene, rng.choices(QUESTION_TYPES, _TYPE_WEIGHTS)[0], rng)
-        if exchange is not None:
-            exchanges.append(exchange)
-    return exchanges
-
-
-# How often a dialogue asks each type: the ones that take two look-ups are asked more.
-_TYPE_WEIGHTS = tuple(
-    {"relation": 2.4, "at_place": 1.6, "count": 1.8, "count_color": 1.3, "exists_color": 1.3}.get(
-        name, 1.0
-    )
-    for name in QUESTION_TYPES
-)
-
-_Filled = tuple[dict[str, str], str]
-
-_ATTRIBUTE_ANSWERS: dict[str, Callable[[Thing], str]] = {
-    "color": lambda thing: f"The {thing.kind} is {thing.color}.",
-    "size": lambda thing: f"The {thing.kind} is {thing.size}.",
-    "where": lambda thing: f"The {thing.kind} is {PLACE_PHRASES[thing.place]}.",
-}
-
-
-def _wordings(wordings: Sequence[str], *, held_out: bool) -> Sequence[str]:
-    return wordings[-HELD_OUT_WORDINGS:] if held_out else wordings[:-HELD_OUT_WORDINGS]
-
-
-def _count(scene: Scene, kind: str) -> int:
-    return sum(thing.kind == kind for thing in scene.things)
-
-
-def _is_unique(scene: Scene, kind: str) -> bool:
-    return _count(scene, kind) == 1
-
-
-def _absent_kind(scene: Scene, rng: random.Random) -> str:
-    present = {thing.kind for thing in scene.things}
-    pool = KINDS if rng.random() < 0.8 else FOREIGN_KINDS
-    return rng.choice([kind for kind in pool if kind not in present])
-
-
-def _kind_fields(kind: str) -> dict[str, str]:
-    return {"kind": kind, "kinds": plural(kind), "a_kind": with_article(kind)}
-
-
-def _about_attribute(name: str) -> Callable[[Scene, random.Random], _Filled | None]:
-    def filled(scene: Scene, rng: random.Random) -> _Filled | None:
-        if rng.random() < 0.1:
-            kind = _absent_kind(scene, rng)
-            return _kind_fields(kind), f"There is no {kind} in this picture."
-        unique = [thing for thing in scene.things if _is_unique(scene, thing.kind)]
-        if not unique:
-            return None
-        thing = rng.choice(unique)
-        return _kind_fields(thing.kind), _ATTRIBUTE_ANSWERS[name](thing)
-
-    return filled
-
-
-def _exists(scene: Scene, rng: random.Random) -> _Filled | None:
-    if rng.random() < 0.5:
-        kind = _absent_kind(scene, rng)
-        return _kind_fields(kind), f"No, there is no {kind}."
+def poem(scene: Scene) -> str:
+    """Two lines for each of the first three things, or for the place where there are none."""
     if not scene.things:
-        return None
-    kind = rng.choice(scene.things).kind
-    return _kind_fields(kind), f"Yes, there is {with_article(kind)}."
+        place = BACKGROUND_PHRASES[scene.background]
+        return f"{place[0].upper()}{place[1:]},\n{_EMPTY_POEM[0]}\n{_EMPTY_POEM[1]}"
+    lines = []
+    for thing, (first, second) in zip(scene.things, _COUPLETS, strict=False):
+        phrase = with_article(f"{thing.size} {thing.color} {thing.kind}")
+        lines += [first.format(thing=f"{phrase[0].upper()}{phrase[1:]}"), second]
+    return "\n".join(lines)
 
 
-def _absent_pair(pairs: set[tuple[str, str]], rng: random.Random) -> tuple[str, str]:
-    """A pair to deny: often the kind is there in another colour, or the colour on another kind."""
-    kinds = sorted({kind for _, kind in pairs})
-    colors = sorted({color for color, _ in pairs})
-    while True:
-        kind = rng.choice(kinds if kinds and rng.random() < 0.6 else KINDS)
-        color = rng.choice(colors if colors and rng.random() < 0.6 else COLORS)
-        if (color, kind) not in pairs:
-            return color, kind
+def advertisement(scene: Scene) -> str:
+    """Praise for the first thing that could be sold."""
+    product = next((thing for thing in scene.things if thing.kind in SLOGANS), None)
+    if product is None:
+        return "There is nothing to sell in this picture."
+    name = f"{product.color} {product.kind}"
+    return f"Buy the {name} today! {SLOGANS[product.kind]} Only one {name} is left."
 
 
-def _exists_color(scene: Scene, rng: random.Random) -> _Filled | None:
-    pairs = {(thing.color, thing.kind) for thing in scene.things}
-    if rng.random() < 0.5:
-        if not pairs:
-            return None
-        color, kind = rng.choice(sorted(pairs))
-        answer = f"Yes, there is {with_article(f'{color} {kind}')}."
-    else:
-        color, kind = _absent_pair(pairs, rng)
-        answer = f"No, there is no {color} {kind}."
-    return {**_kind_fields(kind), "color": color, "a_color": with_article(color)}, answer
+def recipe(scene: Scene) -> str:
+    """How to prepare the first thing that can be eaten."""
+    food = next((thing for thing in scene.things if thing.kind in RECIPES), None)
+    if food is None:
+        return "There is no food in this picture."
+    return RECIPES[food.kind].format(color=food.color)
 
 
-def _counted(scene: Scene, rng: random.Random) -> _Filled | None:
-    if not scene.things or rng.random() < 0.15:
-        kind = _absent_kind(scene, rng)
-    else:
-        # A kind at a time, not a thing at a time, but several of a kind are drawn more.
-        kinds = sorted({thing.kind for thing in scene.things})
-        kind = rng.choices(kinds, [_count(scene, kind) for kind in kinds])[0]
-    return _kind_fields(kind), count_phrase(_count(scene, kind), kind, plural(kind))
-
-
-def _counted_color(scene: Scene, rng: random.Random) -> _Filled | None:
-    present = sorted({thing.color for thing in scene.things})
-    color = rng.choice(present if present and rng.random() < 0.85 else COLORS)
-    number = sum(thing.color == color for thing in scene.things)
-    return {"color": color}, count_phrase(number, f"{color} object", f"{color} objects")
-
-
-def _total(scene: Scene, rng: random.Random) -> _Filled | None:  # noqa: ARG001
-    return {}, count_phrase(len(scene.things), "object", "objects")
-
-
-def _background(scene: Scene, rng: random.Random) -> _Filled | None:  # noqa: ARG001
-    return {}, f"The background is {BACKGROUND_PHRASES[scene.background]}."
-
-
-def _sign(scene: Scene, rng: random.Random) -> _Filled | None:
-    signs = [thing for thing in scene.things if thing.kind == "sign"]
-    if len(signs) == 1:
-        return _kind_fields("sign"), f"The sign says {signs[0].word}."
-    if not signs and rng.random() < 0.15:
-        return _kind_fields("sign"), "There is no sign in this picture."
-    return None
-
-
-def _at_place(scene: Scene, rng: random.Random) -> _Filled | None:
-    taken = {thing.cell: thing for thing in scene.things}
-    free = [cell for cell in range(len(PLACES)) if cell not in taken]
-    cell = rng.choice(sorted(taken) if taken and rng.random() < 0.75 else free)
-    place = PLACE_PHRASES[PLACES[cell]]
-    seen = thing_phrase(taken[cell]) if cell in taken else "nothing"
-    kind = taken[cell].kind if cell in taken else ""
-    return {"place": place, "kind": kind}, f"There is {seen} {place}."
-
-
-def _relation(scene: Scene, rng: random.Random) -> _Filled | None:
-    unique = [thing for thing in scene.things if _is_unique(scene, thing.kind)]
-    if len(unique) < 2:
-        return None
-    thing, other = rng.sample(unique, 2)
-    fields = {"kind": thing.kind, "other": other.kind}
-    return fields, f"The {thing.kind} is {relation_phrase(thing, other)} the {other.kind}."
-
-
-def relation_phrase(thing: Thing, other: Thing) -> str:
-    """Where a thing is, seen from another, by their cells; two cells never are the same."""
-    row, column = divmod(thing.cell, 3)
-    other_row, other_column = divmod(other.cell, 3)
-    vertical = "above" if row < other_row else "below" if row > other_row else ""
-    side = "left" if column < other_column else "right" if column > other_column else ""
-    if not side:
-        return vertical
-    horizontal = f"to the {side} of"
-    return f"{vertical} and {horizontal}" if vertical else horizontal
-
-
-_ASKERS: dict[str, Callable[[Scene, random.Random], _Filled | None]] = {
-    "color": _about_attribute("color"),
-    "size": _about_attribute("size"),
-    "where": _about_attribute("where"),
-    "exists": _exists,
-    "exists_color": _exists_color,
-    "count": _counted,
-    "count_color": _counted_color,
-    "total": _total,
-    "background": _background,
-    "sign": _sign,
-    "at_place": _at_place,
-    "relation": _relation,
+_ELEMENTS = {
+    "title": "<h1>{word}</h1>",
+    "button": "<button>Button</button>",
+    "list": "<ul>\n<li>First</li>\n<li>Second</li>\n</ul>",
+    "image": '<img alt="picture" src="data:,">',
 }
+NO_PAGE = "There is no sketch of a page in this picture."
+
+
+def page_title(scene: Scene) -> str:
+    """The word at the top of a page sketch; empty for every other scene."""
+    return next((thing.word for thing in scene.things if thing.kind == "title"), "")
+
+
+def webpage(scene: Scene) -> str:
+    """The web page that a sketch shows, as a whole HTML document, its elements in reading order."""
+    if not scene.is_page:
+        return NO_PAGE
+    body = "\n".join(_ELEMENTS[thing.kind].format(word=thing.word) for thing in scene.things)
+    head = f"<head><title>{page_title(scene)}</title></head>"
+    return f"<!doctype html>\n<html>{head}<body>\n{body}\n</body></html>"
+
+
+NOTHING_ODD = "Nothing looks odd to me."
+
+
+def odd(scene: Scene) -> str:
+    """What would not be so in the real world; looked for thing by thing before it is concluded."""
+    told = [f"The background is {BACKGROUND_PHRASES[scene.background]}."]
+    found = [why for thing in scene.things if (why := _oddity(scene.background, thing))]
+    if scene.things and scene.background not in PLAIN_BACKGROUNDS:
+        verdicts = [
+            f"{with_article(thing.kind)} {place_of(thing)}"
+            f" is {'odd' if _oddity(scene.background, thing) else 'not'}"
+            for thing in scene.things
+        ]
+        told.append(sentence(told_off(verdicts)))
+    told.append(f"It is odd that {listed(found)}." if found else NOTHING_ODD)
+    return " ".join(told)
+
+
+def _oddity(background: str, thing: Thing) -> str:
+    """Why a thing is odd where it is, as the end of a sentence, or empty."""
+    name = with_article(f"{thing.color} {thing.kind}")
+    if background == "night" and thing.kind == "sun":
+        return f"{name} shines at night"
+    if background == "room" and thing.kind in _OUTDOORS:
+        return f"{name} is inside a room"
+    if background in ("field", "beach") and thing.third < 3 and thing.kind in _FLOATING:
+        return f"{name} is in the sky"
+    if background == "sea" and thing.third >= 6 and thing.kind in _DRY:
+        return f"{name} is in the water"
+    return ""

@@ -1,329 +1,296 @@
-"""Scene -> picture. All variation of the look comes from the scene's seed."""
+"""Scene -> picture. All variation of how it looks comes from the scene's seed."""
 
-import colorsys
 import math
 import random
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
-from train.cartoon.scene import Scene, Thing
-from train.cartoon.shapes import (
-    LETTERS,
-    MIRRORED,
-    SHAPES,
-    STROKES,
-    UPRIGHT,
-    Part,
-    Point,
-)
+from train.cartoon.backdrop import draw_backdrop, draw_horizon, look_random
+from train.cartoon.catalog import MIRRORED, SHAPES, UPRIGHT, palette
+from train.cartoon.colors import Rgb, brightness, distance, mix, pick_color
+from train.cartoon.look import Look, disturb, make_look
+from train.cartoon.parts import Part, Point, wobbled
+from train.cartoon.pen import draw_page
+from train.cartoon.scene import PLAIN_BACKGROUNDS, Scene, Thing
+from train.cartoon.signs import draw_sign, sign_board
+from train.cartoon.strange import draw_strange
 
-Rgb = tuple[int, int, int]
-Band = tuple[float, float, Rgb]
-"""Top, bottom and colour of a horizontal stripe of the background, as fractions of the canvas."""
-
-# Pure values, as another program's drawing would use them.
-PURE_COLORS: dict[str, Rgb] = {
-    "red": (255, 0, 0),
-    "orange": (255, 150, 0),
-    "yellow": (255, 255, 0),
-    "green": (0, 160, 0),
-    "blue": (0, 0, 255),
-    "purple": (128, 0, 160),
-    "pink": (255, 150, 190),
-    "brown": (130, 70, 25),
-    "black": (0, 0, 0),
-    "white": (255, 255, 255),
-}
-# Hue in degrees, saturation and value: the lowest and the highest of each.
-_RANGES: dict[str, tuple[float, float, float, float, float, float]] = {
-    "red": (-5, 5, 0.82, 1.0, 0.82, 1.0),
-    "orange": (25, 38, 0.88, 1.0, 0.96, 1.0),
-    "yellow": (51, 60, 0.72, 1.0, 0.96, 1.0),
-    "green": (105, 142, 0.62, 1.0, 0.5, 0.85),
-    "blue": (213, 241, 0.72, 1.0, 0.68, 1.0),
-    "purple": (268, 293, 0.62, 1.0, 0.5, 0.75),
-    "pink": (325, 346, 0.28, 0.52, 0.97, 1.0),
-    "brown": (19, 29, 0.62, 0.82, 0.38, 0.54),
-    "black": (0, 360, 0.0, 0.2, 0.03, 0.13),
-    "white": (0, 360, 0.0, 0.015, 0.97, 1.0),
-}
-_SHINES = {"circle": (-0.4, -0.42, 0.2), "heart": (-0.45, -0.36, 0.17), "sun": (-0.2, -0.22, 0.12)}
-"""Centre and radius of the bright spot on kinds that may have one."""
-_SUPERSAMPLING = 4
-_DARK, _LIGHT = (25, 25, 30), (232, 234, 240)
-_CONTRAST = 130.0
-"""Distance of two colours from which one stands out from the other without an outline."""
+_SUPERSAMPLING = 2
+_DARK: Rgb = (25, 25, 30)
+_LIGHT: Rgb = (236, 238, 242)
+_NEAR = 105.0
+"""Distance of two colours below which one does not stand out from the other without an outline."""
+_THINNEST = 0.0095
+"""Width of an outline that a thing needs to be seen, as a fraction of the canvas side."""
+_LEAST_PEN = 0.014
+"""Width of the pen of a hollow drawing, which has nothing else, as a fraction of the side."""
+_FILL = 0.97
+"""Size of a shape's box relative to the thing's."""
 
 
-def draw_scene(scene: Scene, size: int = 96) -> Image.Image:
+def draw_scene(scene: Scene, size: int) -> Image.Image:
     """Draws a scene. The same scene and size always give the same pixels.
 
     Args:
-        scene: What to draw; its seed decides the style.
+        scene: What to draw; its seed decides the look.
         size: Side of the square picture in pixels.
 
     Returns:
         An RGB picture.
     """
-    rng = random.Random(f"draw-{scene.seed}")
-    side = size * _SUPERSAMPLING
-    bands = _bands(scene.background, rng)
-    canvas = Image.new("RGB", (side, side), bands[0][2])
-    draw = ImageDraw.Draw(canvas)
-    _draw_background(draw, scene.background, bands, side, rng)
-    thickness = rng.uniform(0.008, 0.022)
-    plain = rng.random() < 0.35
-    shaded = rng.random() < 0.25
-    tinted = rng.random() < 0.3
-    for thing in scene.things:
-        color = _jitter(thing.color, rng)
-        behind = [
-            band[2]
-            for band in bands
-            if band[0] < thing.y + thing.radius and band[1] > thing.y - thing.radius
-        ]
-        width = max(thickness * min(1.0, thing.radius / 0.13), 0.0085) * side
-        look = _Look(thing, color, behind, width, plain=plain, tinted=tinted)
-        if thing.kind == "sign":
-            _draw_sign(draw, thing, look, side)
-        else:
-            _draw_shape(draw, thing, look, side, rng, shaded=shaded)
-    picture = canvas.reduce(_SUPERSAMPLING)
-    if rng.random() < 0.15:
-        noise = Image.frombytes("RGB", picture.size, rng.randbytes(3 * size * size))
-        picture = Image.blend(picture, noise, rng.uniform(0.01, 0.05))
-    return picture
+    if scene.strange:
+        return draw_strange(scene.seed, size)
+    rng = look_random(scene)
+    line = draw_horizon(scene.background, rng)
+    look = make_look(rng)
+    side = _SUPERSAMPLING * size
+    if scene.is_page:
+        return disturb(draw_page(scene, side, rng).reduce(_SUPERSAMPLING), look)
+    canvas = draw_backdrop(scene.background, line, side, rng)
+    # The large ones first, so that small ones stay seen; a sign last, so that it stays readable.
+    for thing in sorted(scene.things, key=lambda each: (each.kind == "sign", -each.radius)):
+        _draw_thing(canvas, thing, look, rng, paper=scene.background in PLAIN_BACKGROUNDS)
+    return disturb(canvas.reduce(_SUPERSAMPLING), look)
 
 
-class _Look:
-    """Colours and outline of one thing."""
-
-    __slots__ = ("edge", "outline", "palette")
-
-    def __init__(
-        self,
-        thing: Thing,
-        color: Rgb,
-        behind: list[Rgb],
-        width: float,
-        *,
-        plain: bool,
-        tinted: bool,
-    ) -> None:
-        dark = _brightness(color) < 50
-        self.palette: dict[str, Rgb] = {
-            "body": color,
-            "roof": _roof(color, thing.color),
-            "shine": _mix(color, (255, 255, 255), 0.3),
-            "trunk": (101, 62, 28) if thing.color != "brown" else (66, 38, 16),
-            "door": (92, 58, 34) if thing.color not in ("brown", "black") else (205, 170, 120),
-            "glass": (190, 226, 245),
-            "tire": (40, 40, 44),
-            "hub": (190, 190, 195),
-            "center": (110, 66, 22) if thing.color in ("yellow", "orange") else (255, 214, 40),
-            "stem": (52, 140, 60),
-            "eye": (255, 255, 255),
-            "pupil": (15, 15, 20),
-            "mast": (110, 72, 38),
-            "sail": (250, 250, 245),
-            "post": (120, 110, 100),
-        }
-        outline = _DARK
-        if tinted and not dark and thing.color != "white":
-            outline = _mix(color, (0, 0, 0), 0.65)
-        dim = min(map(_brightness, behind)) < 60
-        near = min(_distance(color, other) for other in behind) < 195
-        if dim and near and _brightness(color) < 108:
-            outline = _LIGHT  # a dark outline would sink into the night together with the thing
-        seen = [color, self.palette["sail"]] if thing.kind == "boat" else [color]
-        clear = all(_distance(a, b) > _CONTRAST for a in seen for b in behind)
-        clear = clear and not (dim and near)
-        self.outline = outline
-        self.edge = 0.0 if plain and clear else width
-
-
-def _draw_shape(
-    draw: ImageDraw.ImageDraw,
-    thing: Thing,
-    look: _Look,
-    side: int,
-    rng: random.Random,
-    *,
-    shaded: bool,
+def _draw_thing(
+    canvas: Image.Image, thing: Thing, look: Look, rng: random.Random, *, paper: bool
 ) -> None:
-    lean = 4.0 if thing.kind in UPRIGHT else 10.0
-    turn = math.radians(rng.uniform(-lean, lean))
-    ratio = rng.uniform(0.9, 1.1)
-    scale = 0.97 * thing.radius * side
-    across, down = scale * min(ratio, 1.0), scale * min(1 / ratio, 1.0)
-    if thing.kind in MIRRORED and rng.random() < 0.5:
-        across = -across
-    cosine, sine = math.cos(turn), math.sin(turn)
-    a, b, x = across * cosine, -down * sine, thing.x * side
-    c, d, y = across * sine, down * cosine, thing.y * side
-    variants = SHAPES[thing.kind]
-    parts = variants[rng.randrange(len(variants))]
-    for part in parts:
-        points = [(x + a * u + b * v, y + c * u + d * v) for u, v in part.points]
-        _fill(draw, part, points, scale, look)
-    if shaded and thing.kind in _SHINES:
-        left, above, reach = _SHINES[thing.kind]
-        _disc(draw, (x + left * scale, y + above * scale), reach * scale, look.palette["shine"])
-
-
-def _fill(
-    draw: ImageDraw.ImageDraw, part: Part, points: list[Point], scale: float, look: _Look
-) -> None:
-    color = look.palette[part.role]
-    width = round(look.edge * part.edge)
-    if part.radius:
-        _disc(draw, points[0], part.radius * scale, color)
-        if width:
-            (x, y), reach = points[0], part.radius * scale + width / 2
-            box = (x - reach, y - reach, x + reach, y + reach)
-            draw.ellipse(box, outline=look.outline, width=width)
+    side = canvas.width
+    color = pick_color(thing.color, rng)
+    behind = _samples(canvas, thing)
+    width = look.edge * min(1.0, thing.radius / 0.15)
+    outline = _outline(color, behind, look)
+    parts = _variant(thing.kind, rng)
+    seen = [color, _SAIL] if any(part.role == "sail" for part in parts) else [color]
+    if any(distance(a, b) < _NEAR for a in seen for b in behind):
+        width = max(width, _THINNEST)
+    edge = width * side
+    if thing.kind == "sign":
+        draw_sign(canvas, thing, color, outline, edge, rng=rng)
         return
-    draw.polygon(points, fill=color)
-    if width:
-        draw.line([*points, points[0]], fill=look.outline, width=width)
-        if width > (2 if part.corners else 8):  # the joints of a thick line show gaps
-            for point in points:
-                _disc(draw, point, width / 2 - 0.5, look.outline)
-
-
-def _disc(draw: ImageDraw.ImageDraw, center: Point, radius: float, color: Rgb | int) -> None:
-    x, y = center
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
-
-
-def _draw_sign(draw: ImageDraw.ImageDraw, thing: Thing, look: _Look, side: int) -> None:
-    """Draws a board on a post, wide enough that its letters can be read."""
-    cells = 4 * len(thing.word) - 1
-    reach = max(1.12 * thing.radius, (cells + 4) / 192) * side
-    x = min(max(thing.x * side, reach), side - reach)
-    y, radius = thing.y * side, thing.radius * side
-    unit = 2 * max(1, int((2 * reach - 0.02 * side) / (cells + 1) / 2))
-    height = max(1.15 * radius, (5 + 2.4) * unit)
-    top = y - radius
-    bottom = top + height
-    post = 0.1 * radius
-    board = [(x - reach, top), (x + reach, top), (x + reach, bottom), (x - reach, bottom)]
-    pole = [(x - post, bottom), (x + post, bottom), (x + post, y + radius), (x - post, y + radius)]
-    _fill(draw, Part("post", (), edge=0.5), pole, radius, look)
-    _fill(draw, Part("body", (), corners=True), board, radius, look)
-    ink = (0, 0, 0) if _brightness(look.palette["body"]) > 125 else (255, 255, 255)
-    letters = _word_mask(thing.word, unit)
-    left, above = x - letters.width / 2, (top + bottom) / 2 - letters.height / 2
-    # Whole pixels of the reduced picture keep thin letters sharp.
-    step = _SUPERSAMPLING
-    place = (step * round(left / step), step * round(above / step))
-    draw.bitmap(place, letters, fill=ink)
-
-
-@lru_cache(maxsize=256)
-def _word_mask(word: str, unit: int) -> Image.Image:
-    """Draws a word in letters of 3 by 5 units with gaps of one unit, white on black."""
-    width, height = (4 * len(word) - 1) * unit, 5 * unit
-    mask = Image.new("L", (width, height))
-    draw = ImageDraw.Draw(mask)
-    for index, letter in enumerate(word):
-        left = 4 * index * unit
-        if unit < 6:
-            for row, line in enumerate(LETTERS[letter]):
-                for column, dot in enumerate(line):
-                    if dot == "1":
-                        x, y = left + column * unit, row * unit
-                        draw.rectangle((x, y, x + unit - 1, y + unit - 1), fill=255)
-            continue
-        for stroke in STROKES[letter]:
-            points = [(left + (u + 0.5) * unit, (v + 0.5) * unit) for u, v in stroke]
-            draw.line(points, fill=255, width=unit)
-            for point in points:
-                _disc(draw, point, unit / 2 - 0.5, 255)
-    return mask
-
-
-def _bands(background: str, rng: random.Random) -> list[Band]:
-    """Makes the horizontal stripes of a background, from the top."""
-    shift = rng.randint(-8, 8)
-    if background == "white":
-        level = 255 if rng.random() < 0.5 else rng.randint(248, 255)
-        return [(0, 1, (level, level, level))]
-    if background == "cream":
-        return [(0, 1, (252 + shift // 4, 241 + shift // 2, 208 + shift))]
-    if background == "gray":
-        level = 178 + 2 * shift
-        return [(0, 1, (level, level, level + rng.randint(-3, 3)))]
-    if background == "night":
-        return [(0, 1, (20 + shift // 2, 26 + shift // 2, 68 + shift))]
-    sky = (168 + shift, 214 + shift // 2, 245)
-    if background == "field":
-        horizon = rng.uniform(0.5, 0.7)
-        return [(0, horizon, sky), (horizon, 1, (134 + shift, 196 + shift, 96))]
-    if background == "beach":
-        sea = rng.uniform(0.4, 0.52)
-        sand = rng.uniform(0.66, 0.76)
-        water = (74 + shift, 158 + shift, 205)
-        return [(0, sea, sky), (sea, sand, water), (sand, 1, (240, 220 + shift // 2, 164 + shift))]
-    floor = rng.uniform(0.62, 0.76)
-    wall = rng.choice(((226, 214, 200), (208, 220, 222), (222, 222, 204)))
-    wood = (190 + shift, 144 + shift, 98 + shift)
-    return [(0, floor, wall), (floor, 1, wood)]
-
-
-def _draw_background(
-    draw: ImageDraw.ImageDraw, background: str, bands: list[Band], side: int, rng: random.Random
-) -> None:
-    for top, bottom, color in bands[1:]:
-        draw.rectangle((0, top * side, side, bottom * side), fill=color)
-    if background == "night":
-        dot = side / 96
-        for _ in range(rng.randint(8, 22)):
-            x, y = rng.random() * side, rng.random() * side
-            level = rng.randint(140, 230)
-            _disc(draw, (x, y), dot * rng.choice((0.35, 0.6)), (level, level, level))
-    elif background == "room":
-        top, _, wood = bands[1]
-        seam = _mix(wood, (0, 0, 0), 0.22)
-        width = max(1, side // 130)
-        middle = rng.uniform(0.3, 0.7)
-        for index in range(-6, 7):
-            near, far = middle + 0.26 * index, middle + 0.15 * index
-            line = (far * side, top * side, near * side, side)
-            draw.line(line, fill=seam, width=width)
-        draw.line((0, top * side, side, top * side), fill=(245, 242, 236), width=4 * width)
-
-
-def _jitter(name: str, rng: random.Random) -> Rgb:
-    if rng.random() < 0.2:
-        return PURE_COLORS[name]
-    low_hue, high_hue, low_depth, high_depth, low_value, high_value = _RANGES[name]
-    hue = rng.uniform(low_hue, high_hue) / 360 % 1
-    depth, value = rng.uniform(low_depth, high_depth), rng.uniform(low_value, high_value)
-    red, green, blue = colorsys.hsv_to_rgb(hue, depth, value)
-    return (round(255 * red), round(255 * green), round(255 * blue))
-
-
-def _roof(color: Rgb, name: str) -> Rgb:
-    if name == "black":
-        return _mix(color, (255, 255, 255), 0.3)
-    if name in ("orange", "yellow"):
-        return _mix(color, (180, 75, 0), 0.5)  # mere darkening gives brown and olive
-    return _mix(color, (0, 0, 0), 0.34)
-
-
-def _mix(color: Rgb, other: Rgb, share: float) -> Rgb:
-    return (
-        round(color[0] + (other[0] - color[0]) * share),
-        round(color[1] + (other[1] - color[1]) * share),
-        round(color[2] + (other[2] - color[2]) * share),
+    colors = palette(thing.color, color, rng)
+    # A pen's line on paper: what it draws has the line's colour, and the paper shows through. With
+    # a black pen no one could tell it from a thing of the paper's colour in black outlines.
+    hollow = (
+        look.style == "hollow"
+        and paper
+        and thing.color != "black"
+        and all(distance(color, each) >= _NEAR for each in behind)
+    )
+    if hollow:
+        edge = max(edge, _LEAST_PEN * side)
+    _Pencil(canvas, look, colors, color if hollow else outline, edge, hollow=hollow).draw(
+        thing, parts, rng
     )
 
 
-def _brightness(color: Rgb) -> float:
-    return 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]
+_SAIL: Rgb = (250, 250, 245)
 
 
-def _distance(color: Rgb, other: Rgb) -> float:
-    return math.dist(color, other)
+def _variant(kind: str, rng: random.Random) -> Sequence[Part]:
+    if kind == "sign":
+        return ()
+    return rng.choice(SHAPES[kind])
+
+
+def _samples(canvas: Image.Image, thing: Thing) -> list[Rgb]:
+    """Colours that a thing will stand on, near its rim."""
+    side = canvas.width
+    if thing.kind == "sign":
+        board = sign_board(thing)
+        x, y, across, down = board.x, board.y, board.width, board.height
+    else:
+        x, y, across, down = thing.x, thing.y, 0.8 * thing.radius, 0.8 * thing.radius
+    colors = []
+    for u, v in _RIM:
+        column = min(max(int((x + u * across) * side), 0), side - 1)
+        row = min(max(int((y + v * down) * side), 0), side - 1)
+        pixel = canvas.getpixel((column, row))
+        if isinstance(pixel, tuple):
+            colors.append((pixel[0], pixel[1], pixel[2]))
+    return colors
+
+
+_RIM = ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0), (-0.7, -0.7), (0.7, 0.7))
+
+
+def _outline(color: Rgb, behind: list[Rgb], look: Look) -> Rgb:
+    """A colour that parts a thing from what it stands on."""
+    outline = mix(color, (0, 0, 0), 0.6) if look.tinted and min(color) < 225 else _DARK
+    if brightness(color) > 60 and brightness(min(behind, key=brightness)) > 60:
+        return outline  # a dark line shows on both
+    if all(distance(color, other) >= _NEAR for other in behind):
+        return outline if brightness(color) > 60 else _DARK
+    return max(
+        (_DARK, _LIGHT), key=lambda ink: min(distance(ink, each) for each in (color, *behind))
+    )
+
+
+class _Pencil:
+    """Draws the parts of one thing."""
+
+    __slots__ = ("_canvas", "_draw", "_edge", "_hollow", "_look", "_outline", "_palette")
+
+    def __init__(
+        self,
+        canvas: Image.Image,
+        look: Look,
+        colors: dict[str, Rgb],
+        outline: Rgb,
+        edge: float,
+        *,
+        hollow: bool,
+    ) -> None:
+        self._canvas, self._look, self._hollow = canvas, look, hollow
+        self._draw = ImageDraw.Draw(canvas)
+        self._palette, self._outline, self._edge = colors, outline, edge
+
+    def draw(self, thing: Thing, parts: Sequence[Part], rng: random.Random) -> None:
+        """Draws a shape's parts where the thing is."""
+        side = self._canvas.width
+        scale = _FILL * thing.radius * side
+        a, b, c, d = _matrix(thing.kind, self._look, scale, rng)
+        x, y = thing.x * side, thing.y * side
+        wobble = 0.035 * scale if self._look.style == "sketchy" else 0.0
+        covered = self._look.style in ("shaded", "textured")
+        for part in parts:
+            points = [(x + a * u + b * v, y + c * u + d * v) for u, v in part.points]
+            if wobble:
+                points = wobbled(points, min(wobble, 0.02 * side), rng)
+            if part.width:
+                self._line(part, points, scale)
+                continue
+            if self._hollow and part.edge:
+                self._contour(part, points, rng)
+                continue
+            self._draw.polygon(points, fill=self._palette[part.role])
+            if covered and part.role in ("body", "cloth"):
+                self._cover(points, rng, least=0.3 * scale)
+            if self._edge and part.edge:
+                self._contour(part, points, rng)
+
+    def _line(self, part: Part, points: list[Point], scale: float) -> None:
+        width = max(1, round(part.width * scale))
+        if self._edge and part.role == "body":
+            rim = width + 2 * max(1, round(min(0.8 * self._edge, 0.25 * width)))
+            self._draw.line(points, fill=self._outline, width=rim)
+            self._dots(points[:: len(points) - 1], rim / 2, self._outline)
+        color = self._palette[part.role]
+        self._draw.line(points, fill=color, width=width)
+        if width > 3:
+            self._dots(points, (width - 1) / 2, color)
+
+    def _contour(self, part: Part, points: list[Point], rng: random.Random) -> None:
+        width = max(1, round(self._edge * part.edge))
+        closed = [*points, points[0], points[1]]
+        self._draw.line(closed, fill=self._outline, width=width)
+        if width > (2 if part.corners else 6):  # the joints of a thick line show gaps
+            self._dots(points, (width - 1) / 2, self._outline)
+        if self._look.style == "sketchy" and part.role == "body":
+            again = wobbled(closed, 1.1 * self._edge, rng)
+            self._draw.line(again, fill=self._outline, width=max(1, width // 2))
+
+    def _dots(self, points: list[Point], radius: float, color: Rgb) -> None:
+        ellipse = self._draw.ellipse
+        for x, y in points:
+            ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+
+    def _cover(self, points: list[Point], rng: random.Random, *, least: float) -> None:
+        """Lays light and shadow, or a texture, over a region that is not tiny."""
+        left, right = min(x for x, _ in points), max(x for x, _ in points)
+        top, bottom = min(y for _, y in points), max(y for _, y in points)
+        width, height = int(right - left) + 1, int(bottom - top) + 1
+        if width < least or height < least:
+            return
+        region = Image.new("L", (width, height))
+        place = (int(left), int(top))
+        moved = [(x - place[0], y - place[1]) for x, y in points]
+        ImageDraw.Draw(region).polygon(moved, fill=255)
+        pale = min(self._palette["body"]) > 225
+        dark = brightness(self._palette["body"]) < 40
+        if self._look.style == "shaded":
+            shadow = _slope(upward=False).resize((width, height))
+            shine = _slope(upward=True).resize((width, height))
+            if not dark:
+                share = 0.3 if pale else 0.8
+                self._lay((0, 0, 0), place, ImageChops.multiply(region, shadow), share)
+            if not pale:
+                share = 0.35 if dark else 0.8
+                self._lay((255, 255, 255), place, ImageChops.multiply(region, shine), share)
+            return
+        tile = _texture(rng.choice(_TEXTURES))
+        span = tile.width - max(width, height)
+        if span > 0:
+            corner = (rng.randrange(span), rng.randrange(span))
+            tile = tile.crop((*corner, corner[0] + width, corner[1] + height))
+        else:
+            tile = tile.resize((width, height))
+        ink = (255, 255, 255) if dark or (rng.random() < 0.5 and not pale) else (0, 0, 0)
+        self._lay(ink, place, ImageChops.multiply(region, tile), 0.5 if pale or dark else 0.9)
+
+    def _lay(self, ink: Rgb, place: tuple[int, int], mask: Image.Image, share: float) -> None:
+        mask = mask.point([round(share * level) for level in range(256)])
+        self._canvas.paste(ink, place, mask)
+
+
+def _matrix(
+    kind: str, look: Look, scale: float, rng: random.Random
+) -> tuple[float, float, float, float]:
+    """Unit shape -> pixels: mirrored, turned, sheared and stretched."""
+    lean = look.lean * (0.35 if kind in UPRIGHT else 1.0)
+    turn = math.radians(rng.uniform(-lean, lean))
+    across = down = scale
+    if rng.random() < 0.5:
+        ratio = rng.uniform(0.88, 1.13)
+        across, down = scale * min(ratio, 1.0), scale * min(1 / ratio, 1.0)
+    if rng.random() < 0.5 and kind in MIRRORED:
+        across = -across
+    cosine, sine = math.cos(turn), math.sin(turn)
+    a, b, c, d = across * cosine, -down * sine, across * sine, down * cosine
+    wide, high = look.stretch
+    return wide * (a + look.shear * c), wide * (b + look.shear * d), high * c, high * d
+
+
+@cache
+def _slope(*, upward: bool) -> Image.Image:
+    """A mask that fades: strongest at the bottom, or (`upward`) at the top."""
+    slope = Image.linear_gradient("L")
+    if upward:  # the light comes from one side
+        slope = slope.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        slope = slope.rotate(-20, Image.Resampling.BILINEAR).crop((44, 44, 212, 212))
+        return slope.point([max(0, level - 90) * 110 // 165 for level in range(256)])
+    return slope.point([max(0, level - 70) * 120 // 185 for level in range(256)])
+
+
+_TEXTURES = ("hatch", "stripes", "dots", "grain", "crayon")
+_TILE = 512
+
+
+@cache
+def _texture(name: str) -> Image.Image:
+    """A large mask of a texture, from which pieces are cut."""
+    tile = Image.new("L", (_TILE, _TILE))
+    draw = ImageDraw.Draw(tile)
+    rng = random.Random(f"texture-{name}")
+    if name == "hatch":
+        for start in range(-_TILE, _TILE, 6):
+            draw.line((start, _TILE, start + _TILE, 0), fill=70, width=2)
+    elif name == "stripes":
+        for start in range(0, _TILE, 10):
+            draw.rectangle((0, start, _TILE, start + 3), fill=56)
+    elif name == "dots":
+        for row in range(0, _TILE, 8):
+            for column in range(row // 8 % 2 * 4, _TILE, 8):
+                draw.ellipse((column, row, column + 3, row + 3), fill=80)
+    elif name == "grain":
+        noise = Image.frombytes("L", (_TILE // 2, _TILE // 2), rng.randbytes(_TILE * _TILE // 4))
+        return noise.resize((_TILE, _TILE)).point([level * 90 // 255 for level in range(256)])
+    else:  # crayon: long uneven strokes
+        for _ in range(1500):
+            x, y = rng.uniform(-60, _TILE), rng.uniform(0, _TILE)
+            reach = rng.uniform(30, 90)
+            draw.line((x, y, x + reach, y - 0.6 * reach), fill=rng.randint(30, 90), width=2)
+    return tile

@@ -9,40 +9,66 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.cartoon.draw import draw_scene
-from train.cartoon.scene import Scene, Thing
+from train.cartoon.scene import PAGE, Scene, Thing, strange_scene
 
 EXAMPLES = {
     "harbour": Scene(
-        seed=4242,
-        background="beach",
+        seed=105,
+        background="sea",
         things=(
-            Thing("sun", "yellow", "large", 0.17, 0.17, 0.15),
-            Thing("cloud", "white", "small", 0.83, 0.16, 0.1),
-            Thing("boat", "red", "large", 0.5, 0.5, 0.16),
-            Thing("fish", "orange", "small", 0.18, 0.83, 0.09),
+            Thing("sun", "yellow", "medium", 0.18, 0.17, 0.13),
+            Thing("cloud", "white", "medium", 0.8, 0.16, 0.13),
+            Thing("boat", "red", "large", 0.57, 0.57, 0.2),
+            Thing("fish", "orange", "small", 0.2, 0.83, 0.09),
         ),
     ),
     "street": Scene(
-        seed=4246,
+        seed=104,
         background="field",
         things=(
-            Thing("cloud", "white", "large", 0.2, 0.17, 0.15),
-            Thing("sign", "blue", "small", 0.83, 0.5, 0.1, "CAFE"),
-            Thing("house", "orange", "large", 0.22, 0.78, 0.16),
-            Thing("car", "purple", "small", 0.58, 0.82, 0.1),
+            Thing("cloud", "white", "medium", 0.7, 0.15, 0.13),
+            Thing("house", "red", "large", 0.22, 0.57, 0.2),
+            Thing("sign", "blue", "medium", 0.7, 0.58, 0.21, "CAFE"),
+            Thing("car", "purple", "medium", 0.42, 0.83, 0.135),
         ),
     ),
     "night": Scene(
-        seed=4244,
+        seed=109,
         background="night",
         things=(
-            Thing("star", "white", "small", 0.2, 0.18, 0.09),
-            Thing("moon", "yellow", "large", 0.8, 0.2, 0.15),
-            Thing("star", "red", "small", 0.5, 0.5, 0.09),
-            Thing("tree", "green", "large", 0.2, 0.8, 0.16),
+            Thing("star", "white", "small", 0.17, 0.2, 0.09),
+            Thing("moon", "yellow", "large", 0.8, 0.2, 0.18),
+            Thing("star", "orange", "small", 0.45, 0.38, 0.09),
+            Thing("tree", "green", "large", 0.2, 0.72, 0.2),
+            Thing("star", "pink", "small", 0.85, 0.62, 0.09),
         ),
     ),
+    "garden": Scene(
+        seed=104,
+        background="cream",
+        things=(
+            Thing("bird", "blue", "medium", 0.2, 0.2, 0.13),
+            Thing("apple", "red", "large", 0.62, 0.42, 0.19),
+            Thing("flower", "purple", "medium", 0.18, 0.8, 0.14),
+            Thing("apple", "green", "medium", 0.82, 0.82, 0.13),
+        ),
+    ),
+    "sketch": Scene(
+        seed=3_000_000_011,
+        background=PAGE,
+        things=(
+            Thing("title", "black", "medium", 0.36, 0.14, 0.265, "HOTEL"),
+            Thing("button", "black", "medium", 0.2, 0.385, 0.15),
+            Thing("list", "black", "medium", 0.4, 0.63, 0.3),
+            Thing("image", "black", "medium", 0.25, 0.86, 0.16),
+        ),
+    ),
+    "mountains": strange_scene(2_000_000_103),
 }
+"""By the name of the file; the last one is no drawing of the world."""
+
+_COLORS = 192
+"""Of the files, which are palette pictures to be small."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     for name, scene in EXAMPLES.items():
-        draw_scene(scene, given.size).save(given.folder / f"{name}.png", optimize=True)
+        picture = draw_scene(scene, given.size).quantize(_COLORS)
+        picture.save(given.folder / f"{name}.png", optimize=True)
     return 0
 
 

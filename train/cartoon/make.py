@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from train.cartoon.describe import caption, describe, dialogue
+from train.cartoon.asking import dialogue
+from train.cartoon.describe import caption, describe
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import Scene, make_scene
 
@@ -32,7 +33,7 @@ def record(scene: Scene, picture: str) -> dict[str, Any]:
         "picture": picture,
         "scene": asdict(scene),
         "caption": caption(scene, rng),
-        "description": describe(scene, rng),
+        "description": describe(scene),
         "dialogue": [asdict(exchange) for exchange in dialogue(scene, rng, 6)],
     }
 

@@ -1,12 +1,12 @@
-"""The sentences of the synthetic world: how a question may be worded, and small talk.
+"""The texts of the picture world: how a question may be worded, and small talk.
 
-Every question has at least six wordings. The last two of each are held out: never used in training,
-used to measure whether free wording is understood.
+Every question has at least eight wordings. The last two of each are held out: never used in
+training, used to measure whether free wording is understood.
 """
 
 HELD_OUT_WORDINGS = 2
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 # What the background is called, and the words its slot in a language model's prompt is made of.
 BACKGROUND_PHRASES = {
@@ -17,6 +17,7 @@ BACKGROUND_PHRASES = {
     "beach": "a sandy beach by the sea",
     "night": "a dark night sky",
     "room": "a room with a wooden floor",
+    "sea": "the open sea under the sky",
 }
 
 PLACE_PHRASES = {
@@ -33,8 +34,8 @@ PLACE_PHRASES = {
 
 # Things the world has no drawing of: a question about them is always answered "no".
 FOREIGN_KINDS = (
-    "dog", "cat", "bird", "person", "apple", "cup", "chair", "train", "plane", "horse", "book",
-    "cake", "ball", "bicycle", "umbrella", "robot",
+    "dog", "person", "chair", "train", "plane", "horse", "book", "cake", "ball", "bicycle",
+    "robot", "table", "hat", "shoe", "banana", "clock", "lamp", "bridge", "mountain", "phone",
 )  # fmt: skip
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -51,10 +52,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "size": (
         "How big is the {kind}?",
         "What size is the {kind}?",
-        "Is the {kind} small or large?",
+        "Is the {kind} small, medium or large?",
         "What is the size of the {kind}?",
         "Tell me the size of the {kind}.",
-        "Is the {kind} large or small?",
+        "Is the {kind} small or large?",
         "How large is the {kind}?",
         "Which size does the {kind} have?",
     ),
@@ -158,6 +159,96 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Where is the {kind} with respect to the {other}?",
         "Seen from the {other}, where is the {kind}?",
     ),
+    "relation_yes": (
+        "Is the {kind} {relation} the {other}?",
+        "Is the {kind} placed {relation} the {other}?",
+        "Do you see the {kind} {relation} the {other}?",
+        "Is the {kind} {relation} the {other} in the picture?",
+        "Would you say the {kind} is {relation} the {other}?",
+        "Tell me whether the {kind} is {relation} the {other}.",
+        "Can you see the {kind} {relation} the {other}?",
+        "Does the {kind} stand {relation} the {other}?",
+    ),
+    "compare": (
+        "Are there more {kinds} than {others}?",
+        "Do you see more {kinds} than {others}?",
+        "Are there more {kinds} than {others} in the picture?",
+        "Does the picture show more {kinds} than {others}?",
+        "Is the number of {kinds} higher than the number of {others}?",
+        "Can you see more {kinds} than {others}?",
+        "Tell me whether there are more {kinds} than {others}.",
+        "Does the image have more {kinds} than {others}?",
+    ),
+    "is_color": (
+        "Is the {kind} {color}?",
+        "Does the {kind} have the color {color}?",
+        "Is the color of the {kind} {color}?",
+        "Do you see that the {kind} is {color}?",
+        "Is the {kind} in the picture {color}?",
+        "Would you say the {kind} is {color}?",
+        "Is it true that the {kind} is {color}?",
+        "Tell me whether the {kind} is {color}.",
+    ),
+    "list": (
+        "What objects are in the picture?",
+        "Which things do you see?",
+        "List the objects.",
+        "Which objects can you see?",
+        "What things are there?",
+        "Name the things in the picture.",
+        "List everything in the image.",
+        "Which objects does the picture show?",
+    ),
+    "odd": (
+        "What is odd in this picture?",
+        "Is anything strange in the picture?",
+        "What is unusual about this picture?",
+        "Do you notice anything odd?",
+        "What does not belong here?",
+        "Is there something wrong in this picture?",
+        "What is strange about this image?",
+        "Does anything look unusual?",
+    ),
+    "poem": (
+        "Write a poem about this picture.",
+        "Write a short poem about the picture.",
+        "Can you write a poem about it?",
+        "Make a poem about this image.",
+        "Please write me a poem about what you see.",
+        "Turn this picture into a poem.",
+        "Write a poem about the image.",
+        "Compose a poem about this picture.",
+    ),
+    "advertisement": (
+        "Write an advertisement for what you see.",
+        "Write an advertisement for the product in the picture.",
+        "Make an advertisement for this.",
+        "Can you write an ad for the product?",
+        "Write an ad for this picture.",
+        "Help me sell what is in the picture.",
+        "Write an advertisement about it.",
+        "Draft an ad for what the picture shows.",
+    ),
+    "recipe": (
+        "How do I cook what you see?",
+        "Give me a recipe for the food in the picture.",
+        "Write a recipe for this.",
+        "How can I make this food?",
+        "What can I cook with this?",
+        "Tell me how to prepare this food.",
+        "Can you give me a recipe for it?",
+        "How should I prepare the food in the picture?",
+    ),
+    "webpage": (
+        "Turn this sketch into a web page.",
+        "Write the HTML for this page.",
+        "Write the code of this website.",
+        "Make a website from this sketch.",
+        "Can you write the HTML of this page?",
+        "Write a web page that looks like this.",
+        "Turn this drawing into HTML.",
+        "Please write the code for this web page.",
+    ),
 }
 
 # Follow-ups that mean the thing of the turn before.
@@ -174,10 +265,10 @@ PRONOUN_QUESTIONS: dict[str, tuple[str, ...]] = {
     ),
     "size": (
         "How big is it?",
-        "Is it small or large?",
+        "Is it small, medium or large?",
         "What size is it?",
         "And how big is it?",
-        "Is it large or small?",
+        "Is it small or large?",
         "What is its size?",
         "And its size?",
         "How large is it?",
@@ -221,9 +312,15 @@ SMALL_TALK = (
     ("Bye!", "Goodbye!"),
 )
 
+# The answer to whatever is asked about a picture that is no drawing of this world.
+NO_DRAWING = "I only know simple drawings, and this does not look like one to me."
+
+# The answer to whatever else is asked about a page sketch.
+PAGE_SKETCH = "This is a sketch of a web page. Ask me to write it."
+
 BEYOND_ME = "I am a tiny model and can't do that. Ask me about colors, sizes, places or numbers."
 BEYOND_ME_QUESTIONS = (
-    "Write a poem about it.",
+    "Sing a song.",
     "Tell me a story.",
     "What is the capital of France?",
     "Who is the president?",
@@ -231,7 +328,7 @@ BEYOND_ME_QUESTIONS = (
     "Write some code for me.",
     "What is the weather like today?",
     "Tell me a joke.",
-    "How do I cook rice?",
+    "Who won the game?",
     "Translate this into French.",
     "What time is it?",
     "Why is the sky blue?",

@@ -4,32 +4,34 @@ A throwaway projection carries its output into the image slots, and the answers'
 Q-Former alone (and that projection, which is dropped: stage 1 starts from a random one).
 """
 
-import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from minigpt4.conversation import Prompt, render
 from minigpt4.models.language import LanguageModel
-from minigpt4.models.presets import TINY as TINY_PRESET
-from minigpt4.models.qformer import QFormer
-from minigpt4.models.vision import VisionEncoder
-from minigpt4.prompt_formats import TINY
-from train.cartoon.describe import ask_to_describe, dialogue
-from train.cartoon.scene import Scene, make_scene
-from train.embedded.steps import Report, StepSettings, train_steps
-from train.tiny.language import (
-    LanguageBatches,
-    LanguageSettings,
-    answer_loss,
-    conversation_of,
-)
-from train.tiny.vision import AttributeHeads, attribute_loss, pixel_values, truth
+from minigpt4.models.presets import Preset
+from train.cartoon.scene import MAX_THINGS, Scene, make_scene
+from train.cartoon.sketch import make_sketch
+from train.tiny.attributes import attribute_losses, labels_of
+from train.tiny.compiling import compiled, reduced_precision
+from train.tiny.eye import Eye, pixel_values
+from train.tiny.language import answer_loss_of
+from train.tiny.lessons import LanguageBatch, Lessons
+from train.tiny.slots import QUERIES
+from train.tiny.steps import StepSettings, train_steps
 
-# Seeds of the other parts of stage 0 start at 0; these are pictures the eye has not seen.
+# Plain seeds of the other parts of stage 0 start at 0.
 FIRST_SEED = 500_000_000
+
+_BATCH = 50
+
+AnswerLoss = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    tuple[torch.Tensor, torch.Tensor],
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,69 +41,179 @@ class BridgeSettings:
     Attributes:
         heads_weight: How much the attribute heads' loss counts beside the answers'; they keep the
             Q-Former from forgetting what it sees while it learns to say it.
+        strange_share: Share of the pictures that are no drawing of the world.
+        sketch_share: Share of the pictures that are page sketches.
+        length: Tokens of a row.
+        plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
+        held_out_scenes: Scenes it is scored on while it trains.
+        questions: Held-out questions of every type that it is asked while it trains.
+        fitted_on: Pictures that the throwaway projection is fitted on before the first step.
         steps: The loop's own settings.
     """
 
     heads_weight: float = 0.3
+    strange_share: float = 0.05
+    sketch_share: float = 0.05
+    length: int = 256
+    plain_weight: float = 0.5
+    held_out_scenes: int = 200
+    questions: int = 60
+    fitted_on: int = 1600
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=3000,
+            steps=2400,
             batch_size=16,
-            learning_rate=6e-4,
-            warmup_steps=50,
+            learning_rate=8e-4,
+            warmup_steps=100,
             weight_decay=0.02,
-            check_every=200,
+            check_every=500,
         )
     )
 
 
 class Bridge(nn.Module):
-    """The Q-Former that is trained, with the throwaway projection and heads."""
+    """The Q-Former that is trained, with the throwaway projection and the eye's heads."""
 
-    def __init__(self, qformer: QFormer, heads: AttributeHeads, language_width: int) -> None:
+    def __init__(self, eye: Eye, language_width: int) -> None:
         super().__init__()
-        self.qformer = qformer
-        self.heads = heads
-        self.projection = nn.Linear(qformer.config.width, language_width)
+        self.qformer = eye.qformer
+        self.heads = eye.query_heads
+        self.projection = nn.Linear(eye.qformer.config.width, language_width)
 
 
 def train_bridge(
-    vision: VisionEncoder,
-    bridge: Bridge,
+    eye: Eye,
     language: LanguageModel,
     settings: BridgeSettings,
     *,
+    preset: Preset,
     state: Path,
-    report: Report,
-) -> None:
-    """Trains the Q-Former of a bridge in place; vision and language model stay as they are."""
+    check: Callable[[Bridge, int], None],
+) -> Bridge:
+    """Trains the Q-Former of an eye in place; vision and language model stay as they are.
+
+    Args:
+        eye: Sees.
+        language: Answers.
+        settings: Data and schedule.
+        preset: The eye's sizes.
+        state: Where the run keeps what it needs to resume.
+        check: Called now and then with the bridge and the steps done.
+
+    Returns:
+        The bridge, whose projection nothing else will use.
+    """
     torch.manual_seed(2)
-    batches = LanguageBatches(language, LanguageSettings())
-    vision.requires_grad_(requires_grad=False).eval()
-    language.requires_grad_(requires_grad=False).eval()
+    bridge = Bridge(eye, language.width)
+    lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
+    eye.vision.requires_grad_(requires_grad=False)
+    language.requires_grad_(requires_grad=False)
+    # In evaluation mode throughout: no picture comes twice, and without dropout less is computed.
+    for part in (eye, bridge, language):
+        part.eval()
+    language.model.set_attn_implementation("eager")  # in training faster than the fused kernel
+    if not state.is_file():
+        sketches = round(settings.sketch_share * settings.fitted_on)
+        scenes = [
+            (make_sketch if number < sketches else make_scene)(FIRST_SEED - 1 - number)
+            for number in range(settings.fitted_on)
+        ]
+        fit_projection(eye, bridge.projection, lessons, scenes, preset)
+    vision, answer_loss = compiled(eye.vision), compiled(answer_loss_through(bridge, language))
     batch_size = settings.steps.batch_size
 
     def loss(step: int) -> torch.Tensor:
         first = FIRST_SEED + step * batch_size
-        scenes = [make_scene(seed) for seed in range(first, first + batch_size)]
-        batch = batches.batch([(scene, _prompt(scene)) for scene in scenes])
-        with torch.no_grad():
-            features = vision(pixel_values(scenes, TINY_PRESET))
-        queries = bridge.qformer(features)
-        answers = answer_loss(language, batch, bridge.projection(queries))
-        named = attribute_loss(bridge.heads(queries), truth(scenes))
-        return answers + settings.heads_weight * named
+        rows = lessons.rows(
+            range(first, first + batch_size),
+            MAX_THINGS,
+            strange_share=settings.strange_share,
+            sketch_share=settings.sketch_share,
+        )
+        scenes = [scene for scene, _ in rows]
+        batch = lessons.batch(rows, length=settings.length)
+        with torch.no_grad(), reduced_precision():
+            features = vision(pixel_values(scenes, preset)).float()
+        answers, queries = answer_loss(
+            features, batch.ids, slot_starts(batch), batch.labels, batch.weights
+        )
+        labels = labels_of(scenes, preset.vision.grid)
+        named = attribute_losses(bridge.heads(queries), labels)
+        return answers + settings.heads_weight * torch.stack(list(named.values())).sum()
 
-    def check(step: int) -> None:
-        report({"step": step})
-
-    bridge.train()
-    train_steps(bridge, loss, settings.steps, state, check, title="bridge")
-    bridge.eval()
+    train_steps(
+        bridge, loss, settings.steps, state, lambda step: check(bridge, step), title="bridge"
+    )
+    return bridge
 
 
-def _prompt(scene: Scene) -> Prompt:
-    rng = random.Random(f"bridge-{scene.seed}")
-    if rng.random() < 0.3:
-        return render(conversation_of([ask_to_describe(scene, rng)]), TINY)
-    return render(conversation_of(dialogue(scene, rng, 5)), TINY)
+@torch.no_grad()
+def fit_projection(
+    eye: Eye, projection: nn.Linear, lessons: Lessons, scenes: Sequence[Scene], preset: Preset
+) -> None:
+    """Sets a projection so that the query output comes nearest to fused slots (least squares).
+
+    The Q-Former then starts where the language model understands it in part, and need not follow a
+    projection that has still to be found.
+    """
+    width, generator = projection.in_features + 1, torch.Generator(torch.get_default_device())
+    products = torch.zeros(width, width, dtype=torch.float64)
+    targets = torch.zeros(width, projection.out_features, dtype=torch.float64)
+    for first in range(0, len(scenes), _BATCH):
+        part = scenes[first : first + _BATCH]
+        queries = eye.qformer(eye.vision(pixel_values(part, preset))).flatten(0, 1).double()
+        inputs = torch.cat([queries, torch.ones(len(queries), 1)], dim=1)
+        slots = lessons.slots.embed(lessons.slots.ids(part), 0.0, generator)
+        products += inputs.T @ inputs
+        targets += inputs.T @ slots.flatten(0, 1).double()
+    ridge = 1e-4 * products.diagonal().mean() * torch.eye(width)
+    found = torch.linalg.solve(products + ridge, targets).float()
+    projection.weight.copy_(found[:-1].T)
+    projection.bias.copy_(found[-1])
+
+
+def answer_loss_through(bridge: Bridge, language: LanguageModel) -> AnswerLoss:
+    """The answers' loss as a function that can be compiled, its shapes the same in every step.
+
+    Returns:
+        Takes image features `(B, N, Dv)`, token ids `(B, T)`, where each row's slot starts `(B,)`,
+        labels and weights `(B, T)`; gives the loss and the query output `(B, Q, Dq)`.
+    """
+    loss_of = answer_loss_of(language)
+
+    def loss(
+        features: torch.Tensor,
+        ids: torch.Tensor,
+        starts: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with reduced_precision():
+            queries = bridge.qformer(features)
+            tokens = bridge.projection(queries).float()
+        columns = torch.arange(ids.shape[1]) - starts[:, None]
+        inside = (columns >= 0) & (columns < QUERIES)
+        at = columns.clamp(0, QUERIES - 1)[..., None].expand(-1, -1, tokens.shape[-1])
+        embeds = torch.where(inside[..., None], tokens.gather(1, at), language.embed(ids))
+        return loss_of(embeds, labels, weights), queries.float()
+
+    return loss
+
+
+def slot_starts(batch: LanguageBatch) -> torch.Tensor:
+    """Where the slot of each row starts `(B,)`; behind the row's end where it has none."""
+    starts = torch.full((len(batch.ids),), batch.ids.shape[1])
+    starts[batch.slot_rows] = batch.slot_starts
+    return starts
+
+
+def seen_through(
+    eye: Eye, projection: nn.Module, preset: Preset
+) -> Callable[[Sequence[Scene]], torch.Tensor]:
+    """What gives visual tokens `(B, Q, D)` of scenes: drawn, looked at and projected."""
+
+    def see(scenes: Sequence[Scene]) -> torch.Tensor:
+        tokens: torch.Tensor = projection(eye.qformer(eye.vision(pixel_values(scenes, preset))))
+        return tokens
+
+    return see

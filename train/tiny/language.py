@@ -1,11 +1,11 @@
-"""Stage 0: a tiny language model from nothing, on the sentences of the synthetic world.
+"""Stage 0: a small language model from nothing, on the sentences of the picture world.
 
 It reads scenes as fused slots (see `slots.py`), so that it has learned to answer about what stands
 in an image slot before any picture is shown to it.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,55 +14,56 @@ from sentencepiece import SentencePieceProcessor
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
-from minigpt4.conversation import Conversation, Prompt, Turn, render
+from minigpt4.conversation import render
 from minigpt4.models.language import LanguageModel
-from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens, tokenize_prompt
-from minigpt4.prompt_formats import CAPTION, TINY
-from train.cartoon.describe import (
-    ATTRIBUTE_WORDS,
-    QUESTION_TYPES,
-    Exchange,
-    ask,
-    ask_to_describe,
-    caption,
-    dialogue,
-    small_talk,
-)
-from train.cartoon.scene import Scene, make_scene
-from train.cartoon.wordings import NO_PICTURE
-from train.embedded.steps import Report, StepSettings, train_steps
-from train.tiny.slots import QUERIES, FusedSlots
-
-HELD_OUT_SEEDS = 1_000_000_000  # training never draws a scene from a seed at or above this
+from minigpt4.models.minigpt4 import IGNORED, place_visual_tokens
+from minigpt4.prompt_formats import TINY
+from train.cartoon.asking import QUESTION_TYPES, Exchange, ask, ask_to_describe
+from train.cartoon.scene import HELD_OUT_SEEDS, MAX_THINGS, Scene, make_scene
+from train.cartoon.sketch import MAX_SKETCHED, make_sketch
+from train.tiny.compiling import compiled, reduced_precision
+from train.tiny.lessons import LanguageBatch, Lessons, conversation_of
+from train.tiny.steps import Report, StepSettings, load_weights, train_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageSettings:
-    """How the tiny language model is made.
+    """How the language model is made.
 
     Attributes:
         width: Width D of an embedding.
         depth: Transformer blocks.
         heads: Attention heads.
         intermediate: Hidden width of a block's MLP.
-        questions: Questions a dialogue asks about one scene.
+        length: Tokens of a training row.
         noise: How far fused slots may be off, see `FusedSlots.embed`.
         plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
+        even_from: From which share of the run on all words weigh 1. At first the weights show it
+            where to look; in the end they make it say too often what weighs more: "and" where a
+            list is over.
+        first_seed: Seed of the first scene; a run that goes on from weights begins behind theirs.
         curriculum: From which share of the run on scenes hold at most how many things.
         steps: The loop's own settings.
     """
 
     width: int = 160
-    depth: int = 4
+    depth: int = 5
     heads: int = 5
     intermediate: int = 480
-    questions: int = 8
+    length: int = 256
     noise: float = 0.4
-    plain_weight: float = 0.15
-    curriculum: tuple[tuple[float, int], ...] = ((0.0, 2), (0.15, 3), (0.3, 5))
+    plain_weight: float = 0.2
+    even_from: float = 0.8
+    first_seed: int = 0
+    curriculum: tuple[tuple[float, int], ...] = ((0.0, 2), (0.12, 3), (0.25, 4), (0.4, 6))
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=2000, batch_size=32, learning_rate=2e-3, warmup_steps=200, weight_decay=0.02
+            steps=20_000,
+            batch_size=16,
+            learning_rate=2e-3,
+            warmup_steps=300,
+            weight_decay=0.02,
+            check_every=500,
         )
     )
 
@@ -83,6 +84,7 @@ def new_language_model(folder: Path, settings: LanguageSettings) -> LanguageMode
         eos_token_id=pieces.eos_id(),
     )
     model = LlamaForCausalLM(config)
+    model.set_attn_implementation("eager")  # on a CPU faster in training than the fused kernel
     std = settings.width**-0.5
     with torch.no_grad():
         nn.init.normal_(model.model.embed_tokens.weight, std=std)
@@ -97,170 +99,103 @@ def new_language_model(folder: Path, settings: LanguageSettings) -> LanguageMode
     return LanguageModel(model, tokenizer, pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageBatch:
-    """Ids, labels and weights `(B, T)`, slot places `(P,)`, words of the slots `(P, Q, W)`."""
-
-    ids: torch.Tensor
-    labels: torch.Tensor
-    weights: torch.Tensor
-    mask: torch.Tensor
-    slot_rows: torch.Tensor
-    slot_starts: torch.Tensor
-    words: torch.Tensor
+def place_slots(language: LanguageModel, batch: LanguageBatch, slots: torch.Tensor) -> torch.Tensor:
+    """Embeddings `(B, T, D)` of a batch with `(P, Q, D)` in its slots."""
+    embeds = language.embed(batch.ids)
+    if not len(batch.slot_rows):
+        return embeds
+    return place_visual_tokens(embeds, slots, batch.slot_rows, batch.slot_starts)
 
 
-class LanguageBatches:
-    """Makes batches of dialogues, descriptions and captions with fused slots."""
-
-    def __init__(self, language: LanguageModel, settings: LanguageSettings) -> None:
-        self._language = language
-        self._settings = settings
-        self._slots = FusedSlots(language)
-        self._heavy = {
-            token for word in ATTRIBUTE_WORDS if len(token_ids := language.encode(word)) == 1
-            for token in token_ids
-        }  # fmt: skip
-
-    def training(self, step: int) -> LanguageBatch:
-        """The batch of a step; the same step always gives the same batch."""
-        settings = self._settings
-        done = step / settings.steps.steps
-        most = [most for start, most in settings.curriculum if done >= start][-1]
-        first = step * settings.steps.batch_size
-        samples = []
-        for seed in range(first, first + settings.steps.batch_size):
-            scene = make_scene(seed, max_things=most)
-            samples.append((scene, _text_of(scene, random.Random(seed), settings.questions)))
-        return self.batch(samples)
-
-    def batch(self, samples: Sequence[tuple[Scene, Prompt]]) -> LanguageBatch:
-        """Tokenises prompts and pads them to one length."""
-        rows = [tokenize_prompt(prompt, self._language, QUERIES) for _, prompt in samples]
-        length = max(len(row.ids) for row in rows)
-        shape = (len(rows), length)
-        ids = torch.zeros(shape, dtype=torch.long)
-        labels = torch.full(shape, IGNORED)
-        mask = torch.zeros(shape, dtype=torch.long)
-        slots = []
-        for row, tokens in enumerate(rows):
-            end = len(tokens.ids)
-            ids[row, :end] = torch.tensor(tokens.ids)
-            labels[row, :end] = torch.tensor(tokens.labels)
-            mask[row, :end] = 1
-            slots += [(row, start) for start, _ in tokens.slots]
-        heavy = torch.isin(labels, torch.tensor(sorted(self._heavy)))
-        return LanguageBatch(
-            ids=ids,
-            labels=labels,
-            weights=torch.where(heavy, 1.0, self._settings.plain_weight),
-            mask=mask,
-            slot_rows=torch.tensor([row for row, _ in slots], dtype=torch.long),
-            slot_starts=torch.tensor([start for _, start in slots], dtype=torch.long),
-            words=self._slots.ids([samples[row][0] for row, _ in slots]),
-        )
-
-    def fused_slots(
-        self, batch: LanguageBatch, noise: float, generator: torch.Generator
-    ) -> torch.Tensor:
-        """What a perfect eye would put into a batch's slots, `(P, Q, D)`; see `FusedSlots`."""
-        return self._slots.embed(batch.words, noise, generator)
-
-
-def answer_logits(
-    language: LanguageModel, batch: LanguageBatch, slots: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a language model expects where a batch is labelled.
-
-    Args:
-        language: The language model.
-        batch: N labelled positions.
-        slots: `(P, Q, D)`, what stands in the batch's slots.
+def answer_loss_of(
+    language: LanguageModel,
+) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The loss as a function that can be compiled.
 
     Returns:
-        Logits `(N, V)` and a mask `(B, T - 1)` of where they are.
+        Takes embeddings `(B, T, D)`, labels and weights `(B, T)`; gives the weighted mean cross
+        entropy. Rows are padded at their end only, so that the causal mask is all they need.
     """
-    embeds = language.embed(batch.ids)
-    embeds = place_visual_tokens(embeds, slots, batch.slot_rows, batch.slot_starts)
-    hidden = language.model.model(
-        inputs_embeds=embeds, attention_mask=batch.mask, use_cache=False
-    ).last_hidden_state
-    learned = batch.labels[:, 1:] != IGNORED
-    return language.model.lm_head(hidden[:, :-1][learned]), learned
 
-
-def answer_loss(language: LanguageModel, batch: LanguageBatch, slots: torch.Tensor) -> torch.Tensor:
-    """Cross entropy over the labelled positions, each by its weight; see `answer_logits`."""
-    logits, learned = answer_logits(language, batch, slots)
-    each = nn.functional.cross_entropy(logits, batch.labels[:, 1:][learned], reduction="none")
-    weights = batch.weights[:, 1:][learned]
-    return (each * weights).sum() / weights.sum()
-
-
-def conversation_of(exchanges: Sequence[Exchange], key: str = "scene") -> Conversation:
-    """A closed conversation about one picture."""
-    return Conversation(
-        tuple(
-            Turn(each.question, each.answer, (key,) if index == 0 else ())
-            for index, each in enumerate(exchanges)
+    def loss(embeds: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        with reduced_precision():
+            hidden = language.model.model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+            logits = language.model.lm_head(hidden[:, :-1])
+        each = nn.functional.cross_entropy(
+            logits.float().flatten(0, 1),
+            labels[:, 1:].flatten(),
+            ignore_index=IGNORED,
+            reduction="none",
         )
-    )
+        counted = weights[:, 1:].flatten()
+        return (each * counted).sum() / counted.sum()
 
-
-def _text_of(scene: Scene, rng: random.Random, questions: int) -> Prompt:
-    """What is said about a scene in training: questions, some descriptions and captions."""
-    draw = rng.random()
-    if draw < 0.05:
-        return render(Conversation((Turn("", caption(scene, rng), ("scene",)),)), CAPTION)
-    if draw < 0.08:
-        return render(_without_picture(scene, rng), TINY)
-    if draw < 0.25:
-        exchanges = [ask_to_describe(scene, rng), *dialogue(scene, rng, 3)]
-    else:
-        exchanges = dialogue(scene, rng, questions)
-        if rng.random() < 0.1:
-            exchanges[rng.randrange(questions)] = ask_to_describe(scene, rng)
-    return render(conversation_of(exchanges), TINY)
-
-
-def _without_picture(scene: Scene, rng: random.Random) -> Conversation:
-    """A chat before any picture is attached: small talk goes on, questions are turned down."""
-    turns = []
-    for exchange in dialogue(scene, rng, 3):
-        if rng.random() < 0.3:
-            talk = small_talk(rng)
-            turns.append(Turn(talk.question, talk.answer))
-        elif exchange.question_type != "chat":
-            turns.append(Turn(exchange.question, NO_PICTURE))
-    return Conversation(tuple(turns) or (Turn("What is this?", NO_PICTURE),))
+    return loss
 
 
 @torch.no_grad()
-def gate(language: LanguageModel, settings: LanguageSettings, number: int) -> dict[str, float]:
+def gate(
+    language: LanguageModel,
+    lessons: Lessons,
+    number: int,
+    *,
+    max_things: int = MAX_THINGS,
+    types: tuple[str, ...] = (*QUESTION_TYPES, "describe"),
+    see: Callable[[Sequence[Scene]], torch.Tensor] | None = None,
+) -> dict[str, float]:
     """Share of exact answers a question type, given the true scene as fused slots without noise.
 
     An answer counts when every one of its tokens is the model's first choice after the true ones
     before it, which is the same as greedy decoding giving exactly that answer.
+
+    Args:
+        language: Answers.
+        lessons: Tokenises.
+        number: Questions of every type.
+        max_things: The most objects of a scene.
+        types: Which types to ask.
+        see: Gives visual tokens `(B, Q, D)` of scenes; they stand in the slots in place of the
+            fused ones.
     """
-    batches = LanguageBatches(language, settings)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     scores = {}
-    for question_type in QUESTION_TYPES:
-        samples: list[tuple[Scene, Prompt]] = []
-        seed = HELD_OUT_SEEDS
-        while len(samples) < number:
-            seed += 1
-            scene = make_scene(seed)
-            exchange = ask(scene, question_type, random.Random(seed))
-            if exchange is not None:
-                samples.append((scene, render(conversation_of([exchange]), TINY)))
-        batch = batches.batch(samples)
-        slots = batches.fused_slots(batch, 0.0, generator)
-        logits, learned = answer_logits(language, batch, slots)
-        right = torch.ones_like(learned)
-        right[learned] = logits.argmax(dim=-1) == batch.labels[:, 1:][learned]
-        scores[question_type] = right.all(dim=1).float().mean().item()
+    for question_type in types:
+        samples = gate_samples(question_type, number, max_things)
+        prompts = [
+            (scene, lessons.tokens(render(conversation_of([exchange]), TINY)))
+            for scene, exchange in samples
+        ]
+        batch = lessons.batch(prompts)
+        slots = (
+            lessons.slots.embed(batch.words, 0.0, generator)
+            if see is None
+            else see([scene for scene, _ in samples])
+        )
+        embeds = place_slots(language, batch, slots)
+        hidden = language.model.model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        found = language.model.lm_head(hidden[:, :-1]).argmax(dim=-1)
+        wanted = batch.labels[:, 1:]
+        right = ((found == wanted) | (wanted == IGNORED)).all(dim=1)
+        scores[question_type] = right.float().mean().item()
     return scores
+
+
+def gate_samples(question_type: str, number: int, max_things: int) -> list[tuple[Scene, Exchange]]:
+    """Held-out scenes with a question of a type each; a web page is asked for of sketches."""
+    samples: list[tuple[Scene, Exchange]] = []
+    seed = HELD_OUT_SEEDS
+    while len(samples) < number:
+        seed += 1
+        rng = random.Random(seed)
+        if question_type == "webpage":
+            scene = make_sketch(seed, max_things=min(max(max_things, 2), MAX_SKETCHED))
+        else:
+            scene = make_scene(seed, max_things=max_things)
+        if question_type == "describe":
+            samples.append((scene, ask_to_describe(scene, rng)))
+        elif (exchange := ask(scene, question_type, rng)) is not None:
+            samples.append((scene, exchange))
+    return samples
 
 
 def train_language(
@@ -268,30 +203,44 @@ def train_language(
     settings: LanguageSettings,
     state: Path,
     report: Report,
+    warm_start: Path | None = None,
 ) -> LanguageModel:
-    """Trains the tiny language model and saves it beside its tokenizer.
+    """Trains the language model and saves it beside its tokenizer.
 
     Args:
         folder: Holds the tokenizer; receives config.json and model.safetensors.
         settings: Sizes, data and schedule.
         state: Where the run keeps what it needs to resume.
         report: Called with the gate's scores while it runs and at the end.
+        warm_start: File with weights to begin from, if the run has no state yet.
+
+    Raises:
+        TrainingError: If the state or the weights do not fit.
     """
     torch.manual_seed(0)
     language = new_language_model(folder, settings)
-    batches = LanguageBatches(language, settings)
-    generator = torch.Generator()
+    if warm_start is not None and not state.is_file():
+        load_weights(language, warm_start)
+    lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
+    loss_of = compiled(answer_loss_of(language))
+    generator = torch.Generator(torch.get_default_device())
+    total, batch_size = settings.steps.steps, settings.steps.batch_size
 
     def loss(step: int) -> torch.Tensor:
-        batch = batches.training(step)
+        most = [most for start, most in settings.curriculum if step / total >= start][-1]
+        first = settings.first_seed + step * batch_size
+        even = 1.0 if step / total >= settings.even_from else None
+        batch = lessons.training(range(first, first + batch_size), most, plain_weight=even)
         generator.manual_seed(step)  # a resumed run draws the same noise
-        slots = batches.fused_slots(batch, settings.noise, generator)
-        return answer_loss(language, batch, slots)
+        slots = lessons.slots.embed(batch.words, settings.noise, generator)
+        return loss_of(place_slots(language, batch, slots), batch.labels, batch.weights)
 
     def check(step: int) -> None:
         language.eval()
-        scores = gate(language, settings, 100)
-        report({"step": step, **scores})
+        for most in (4, MAX_THINGS):
+            scores = gate(language, lessons, 100, max_things=most)
+            mean = sum(scores.values()) / len(scores)
+            report({"step": step, "things": most, "mean": mean, **scores})
         language.train()
 
     language.train()

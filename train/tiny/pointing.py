@@ -32,9 +32,10 @@ from minigpt4.looking.words import Word, split_words, tokens_of_words
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.models.presets import TINY as TINY_PRESET
 from minigpt4.prompt_formats import TINY
-from train.cartoon.describe import ask
+from train.cartoon.asking import ask
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import COLORS, KINDS, Scene, Thing, make_scene
+from train.cartoon.signs import sign_board
 from train.cartoon.wordings import DESCRIBE_INSTRUCTIONS, PLACE_PHRASES
 from train.tiny.evaluate import FIRST_SEED, answer_all, see
 from train.tiny.saliency import LANGUAGE, PICTURE, Tracer
@@ -151,12 +152,12 @@ def answered(
     model: MiniGPT4, asked: Sequence[Probe]
 ) -> Iterator[tuple[Probe, torch.Tensor, str, str, Word]]:
     """The model's own answers: probe, visual tokens `(Q, D)`, answer, kind of word, word."""
-    pictures = list(see(model, [probe.scene for probe in asked]))
+    pictures = list(see(model, (_drawn(probe) for probe in asked)))
     prompts = [render(_asked(probe), TINY) for probe in asked]
-    answers = answer_all(model, prompts, pictures, 160)
+    answers = answer_all(model, prompts, pictures)
     for probe, tokens, answer in zip(asked, pictures, answers, strict=True):
-        for kind, word in probe.words(answer):
-            yield probe, tokens, answer, kind, word
+        for kind, word in probe.words(answer.text):
+            yield probe, tokens, answer.text, kind, word
 
 
 def word_scores(model: MiniGPT4, asked: Sequence[Probe]) -> dict[str, Any]:
@@ -215,13 +216,16 @@ def score(heat: torch.Tensor, probe: Probe) -> Score:
 
 
 def box(thing: Thing) -> tuple[slice, slice]:
-    """Rows and columns of a thing in a picture as the model sees it."""
+    """Rows and columns of a thing in a picture as the model sees it; of a sign, its board."""
 
-    def span(centre: float) -> slice:
-        low, high = centre - thing.radius, centre + thing.radius
+    def span(centre: float, half: float) -> slice:
+        low, high = centre - half, centre + half
         return slice(max(0, round(low * _SIDE)), min(_SIDE, round(high * _SIDE)))
 
-    return span(thing.y), span(thing.x)
+    if thing.word:
+        board = sign_board(thing)
+        return span(board.y, board.height), span(board.x, board.width)
+    return span(thing.y, thing.radius), span(thing.x, thing.radius)
 
 
 def vocabulary_scores(model: MiniGPT4, scenes: Sequence[Scene], most: int = 3) -> dict[str, float]:
@@ -229,9 +233,9 @@ def vocabulary_scores(model: MiniGPT4, scenes: Sequence[Scene], most: int = 3) -
     looking, known = _looking(model), {*KINDS, *COLORS}
     said = true = 0
     chance = 0.0
-    for scene, tokens in zip(scenes, see(model, scenes), strict=True):
+    pictures = [draw_scene(scene, _SIDE) for scene in scenes]
+    for scene, picture, tokens in zip(scenes, pictures, see(model, pictures), strict=True):
         there = {word for thing in scene.things for word in (thing.kind, thing.color)}
-        picture = draw_scene(scene, _SIDE)
         for look in looking.visual_tokens(tokens, picture):
             named = [near.text for near in look.words[:most] if near.text in known]
             said += len(named)

@@ -1,170 +1,222 @@
-"""Scores the embedded default and writes its model card.
+"""Scores the embedded default, writes its model card and the report on it.
 
-    python -m train.tiny.report
+    python -m train.tiny.report [--parts FOLDER] [--photos FOLDER]
 
-writes scores.json and MODEL_CARD.md beside the weights, and a contact sheet of held-out pictures
-with questions and answers, right ones and wrong ones, into docs/pictures.
+writes scores.json and MODEL_CARD.md beside the weights, docs/tiny-model.md, and plots and a contact
+sheet of held-out pictures into docs/pictures. With --from-scores nothing is measured anew.
 """
 
 import argparse
 import json
-import random
+import logging
+import os
 import sys
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+import torch
 
-from minigpt4.build import build_model
+from minigpt4.build import build_frozen_parts
+from minigpt4.checkpoints.native import read_projection
 from minigpt4.config import ASSETS, load_config
-from minigpt4.conversation import Conversation, Turn, render
 from minigpt4.models.minigpt4 import MiniGPT4
-from minigpt4.prompt_formats import TINY
-from train.cartoon.describe import QUESTION_TYPES, ask, describe
-from train.cartoon.draw import draw_scene
-from train.cartoon.scene import make_scene
-from train.tiny.evaluate import FIRST_SEED, answer_all, evaluate, mean_of, see
+from minigpt4.models.presets import TINY as TINY_PRESET
+from minigpt4.models.presets import Preset
+from train.tiny import report_tables
+from train.tiny.edges import ability_scores, photo_scores, sign_scores, strange_scores
+from train.tiny.evaluate import evaluate, evaluate_briefly
+from train.tiny.other_hand import other_hand_scores
+from train.tiny.report_plots import plot_gate, plot_scores, plot_training
+from train.tiny.report_sheet import contact_sheet
+from train.tiny.speed import parts_of, speed_of, weights_on_disk
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
-_CARD = Path(__file__).with_name("model_card.md")
-_SHEET_SEED = FIRST_SEED + 50_000
+_TEMPLATES = {
+    "MODEL_CARD.md": Path(__file__).with_name("model_card.md"),
+    "tiny-model.md": Path(__file__).with_name("tiny_model.md"),
+}
+_POINTS = 120  # of a curve, as it is kept
+_LOGS = {
+    "language": ("state-language.jsonl", "scores-language.jsonl", ("mean",)),
+    "eye": ("eye_state.jsonl", "eye_scores.jsonl", ("kind", "unseen_pair", "word", "unseen_word")),
+    "bridge": ("state-bridge.jsonl", "scores-bridge.jsonl", ("mean", "eye_kind", "eye_word")),
+}
+"""By part of stage 0 the file of its loss, that of its scores, and which scores are drawn."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Score the embedded default, write its card.")
-    parser.add_argument("--config", type=Path, default=ROOT / "eval_configs" / "tiny.yaml")
-    parser.add_argument("--output", type=Path, default=ASSETS / "tiny")
-    parser.add_argument("--pictures", type=Path, default=ROOT / "docs" / "pictures")
-    parser.add_argument("--scenes", type=int, default=500, help="held-out scenes (%(default)s)")
-    parser.add_argument("--card-only", action="store_true", help="from the scores of the last time")
-    given = parser.parse_args(arguments)
-    scores_file = given.output / "scores.json"
-    if not given.card_only:
-        stage2 = build_model(load_config(given.config))
-        number = given.scenes
-        scores = {
-            "stage2": evaluate(
-                stage2, scenes=number, pairs=min(300, number), wordings=min(200, number)
-            )
-        }
-        given.pictures.mkdir(parents=True, exist_ok=True)
-        contact_sheet(stage2).save(given.pictures / "tiny-contact-sheet.png", optimize=True)
-        projection = "model.projection=assets:tiny/projection_stage1.safetensors"
-        stage1 = build_model(load_config(given.config, [projection]))
-        few = max(4, number // 4)
-        scores["stage1"] = evaluate(stage1, scenes=few, pairs=few, wordings=few)
-        scores_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    scores = json.loads(scores_file.read_text(encoding="utf-8"))
-    card = _CARD.read_text(encoding="utf-8").replace("{{scores}}", tables(scores))
-    (given.output / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(given.threads)
+    file = given.output / "scores.json"
+    scores = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    pictures = given.docs / "pictures"
+    if not given.from_scores:
+        scores = {**scores, **measure(given, pictures)}
+    scores |= {key: found for key, found in read_runs(given.runs).items() if found}
+    given.output.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    write_report(scores, given.output, given.docs)
     return 0
 
 
-def tables(scores: Mapping[str, Any]) -> str:
-    """The scores as Markdown tables."""
-    final, early = scores["stage2"], scores["stage1"]
-    columns = (
-        ("asked", final["number"], "{}"),
-        ("right", final["answers"], "{:.1%}"),
-        ("blind", final["blind"], "{:.1%}"),
-        ("unseen pairs", final["unseen_pairs"], "{:.1%}"),
-        ("blind there", final["blind_unseen_pairs"], "{:.1%}"),
-        ("about the pair", final["about_unseen_pairs"], "{:.1%}"),
-        ("unseen wordings", final["unseen_wordings"], "{:.1%}"),
-        ("stage 1 only", early["answers"], "{:.1%}"),
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.tiny.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    lines = [
-        "| question | " + " | ".join(title for title, _, _ in columns) + " |",
-        "|---|" + "--:|" * len(columns),
-    ]
-    for name in final["answers"]:
-        cells = [form.format(of[name]) if name in of else "" for _, of, form in columns]
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    whole = [len(of) == len(final["answers"]) for _, of, _ in columns[1:]]
-    means = [
-        f"{mean_of(of):.1%}" if all_types else ""
-        for (_, of, _), all_types in zip(columns[1:], whole, strict=True)
-    ]
-    lines += [f"| **mean** | | {' | '.join(means)} |", "", *_description_table(final, early)]
-    return "\n".join(lines)
+    add: Callable[..., object] = parser.add_argument
+    tiny = ASSETS / "tiny"
+    add("--parts", type=Path, default=tiny, help="vision, qformer (safetensors) and language/")
+    add("--stage2", type=Path, help="projection (default: projection.safetensors of --parts)")
+    add("--stage1", type=Path, help="(default: projection_stage1.safetensors of --parts)")
+    add("--throwaway", type=Path, help="(default: throwaway.pt of --runs, if there)")
+    add(
+        "--runs",
+        type=Path,
+        default=ROOT / "runs" / "tiny" / "parts",
+        help="logs of stage 0, if there",
+    )
+    add("--photos", type=Path, help="folder of photographs; without it the last scores stay")
+    add("--config", type=Path, default=ROOT / "eval_configs" / "tiny.yaml", help="for its engine")
+    add("--output", type=Path, default=tiny, help="receives scores.json and MODEL_CARD.md")
+    add("--docs", type=Path, default=ROOT / "docs", help="receives tiny-model.md and pictures/")
+    add("--scenes", type=int, default=1000, help="held-out scenes (%(default)s)")
+    add("--threads", type=int, default=os.cpu_count(), help="of the processor")
+    add("--from-scores", action="store_true", help="only write, from the scores of the last time")
+    return parser
 
 
-def _description_table(final: Mapping[str, Any], early: Mapping[str, Any]) -> list[str]:
-    columns = {
-        "stage 2": final["descriptions"],
-        "blind": final["descriptions_blind"],
-        "unseen pairs": final["descriptions_unseen_pairs"],
-        "stage 1 only": early["descriptions"],
+def measure(given: argparse.Namespace, pictures: Path) -> dict[str, Any]:
+    """Everything that is measured on the model, by section of scores.json."""
+    stage2 = given.stage2 or given.parts / "projection.safetensors"
+    model = load_parts(given.parts, stage2)
+    number = given.scenes
+    fewer, briefly = min(200, number), max(4, number // 4)
+    logger.info("speed")
+    scores: dict[str, Any] = {
+        "model": {**parts_of(model), "files": _files(given.parts, stage2)},
+        "speed": speed_of(model, load_config(given.config)),
     }
-    rows = {
-        "objects named, colour and kind (recall)": "recall",
-        "objects named that are there (precision)": "precision",
-        "recall with size as well": "full_recall",
-        "precision with size as well": "full_precision",
-        "background named": "background",
-        "whole description exact": "exact",
-        "failures (no end, repetition, not in the world's language)": "failures",
-    }
-    lines = ["| description | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
-    for title, key in rows.items():
-        lines.append(
-            f"| {title} | " + " | ".join(f"{of[key]:.1%}" for of in columns.values()) + " |"
-        )
-    return lines
+    pictures.mkdir(parents=True, exist_ok=True)
+    contact_sheet(model).save(pictures / "tiny-contact-sheet.png", optimize=True)
+    logger.info("abilities, signs, edges")
+    scores["abilities"] = ability_scores(model, min(25, number))
+    scores["signs"] = sign_scores(model, fewer)
+    scores["strange"] = strange_scores(model, fewer)
+    scores["other_hand"] = other_hand_scores(model)
+    if given.photos is not None:
+        scores["photos"] = photo_scores(model, given.photos)
+    logger.info("%d scenes", number)
+    scores["stage2"] = evaluate(
+        model, scenes=number, pairs=min(300, number), wordings=min(200, number)
+    )
+    logger.info("projections, %d scenes each", briefly)
+    scores["paper"] = {"stage2": evaluate_briefly(model, scenes=briefly)}
+    stage1 = given.stage1 or given.parts / "projection_stage1.safetensors"
+    if stage1.is_file():
+        model.projection = load_parts(given.parts, stage1).projection
+        scores["paper"]["stage1"] = evaluate_briefly(model, scenes=briefly)
+    throwaway = given.throwaway or given.runs / "throwaway.pt"
+    if throwaway.is_file():
+        model.projection.load_state_dict(torch.load(throwaway, weights_only=True))
+        scores["paper"]["throwaway"] = evaluate_briefly(model, scenes=briefly)
+    return scores
 
 
-def contact_sheet(model: MiniGPT4, number: int = 24, asked: int = 4) -> Image.Image:
-    """Held-out pictures with questions and answers; wrong answers are red and told the truth.
+def load_parts(parts: Path, projection: Path, preset: Preset | None = None) -> MiniGPT4:
+    """The whole model of a folder of parts and a projection, in eval mode on the CPU.
 
-    Args:
-        model: Answers.
-        number: How many pictures, in columns of three.
-        asked: Questions a picture, besides a description.
+    Raises:
+        CheckpointError: If something is missing or does not fit.
     """
-    scenes = [make_scene(_SHEET_SEED + index, held_out=index % 3 == 2) for index in range(number)]
-    seen = see(model, scenes)
-    rows = []
-    for scene, tokens in zip(scenes, seen, strict=True):
-        rng = random.Random(scene.seed)
-        types = rng.sample(QUESTION_TYPES, len(QUESTION_TYPES))
-        exchanges = [each for name in types if (each := ask(scene, name, rng))][:asked]
-        rows += [
-            (
-                tokens,
-                "Describe this image in detail.",
-                {describe(scene, random.Random(n)) for n in range(12)},
-            )
-        ]
-        rows += [(tokens, each.question, {each.answer}) for each in exchanges]
-    prompts = [
-        render(Conversation((Turn(question, None, ("picture",)),)), TINY) for _, question, _ in rows
-    ]
-    answers = answer_all(model, prompts, [tokens for tokens, _, _ in rows], 160)
-    width, height, columns = 560, 290, 3
-    sheet = Image.new("RGB", (width * columns, height * -(-number // columns)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for index, scene in enumerate(scenes):
-        left, top = width * (index % columns) + 8, height * (index // columns) + 8
-        sheet.paste(draw_scene(scene, 192), (left, top))
-        if index % 3 == 2:
-            draw.text((left, top + 198), "has an unseen pair", font=font, fill="#666666")
-        line = top
-        for row in range(index * (asked + 1), (index + 1) * (asked + 1)):
-            _, question, true = rows[row]
-            right = answers[row] in true
-            shown = f"{question} \u00bb {answers[row]}"
-            if not right and len(true) == 1:
-                shown += f" [{next(iter(true))}]"
-            for part in textwrap.wrap(shown, 52):
-                draw.text(
-                    (left + 200, line), part, font=font, fill="#111111" if right else "#c1121f"
-                )
-                line += 16
-            line += 3
-    return sheet
+    preset = preset or TINY_PRESET
+    model = build_frozen_parts(
+        preset, parts / "vision.safetensors", parts / "qformer.safetensors", parts / "language"
+    )
+    model.projection = read_projection(projection, preset.query_width, model.language.width)
+    return model.eval()
+
+
+def _files(parts: Path, projection: Path) -> dict[str, int]:
+    """Bytes of the files of weights that the shipped model consists of."""
+    files = {name: parts / name for name in ("vision.safetensors", "qformer.safetensors")}
+    sizes = {name: file.stat().st_size for name, file in files.items()}
+    language = {f"language/{name}": s for name, s in weights_on_disk(parts / "language").items()}
+    return {**sizes, **language, "projection.safetensors": projection.stat().st_size}
+
+
+def read_runs(folder: Path) -> dict[str, Any]:
+    """The gate's last scores and stage 0's training curves, as far as their files are there."""
+    curves = {}
+    for name, (losses, checks, keys) in _LOGS.items():
+        rows, checked = _rows(folder / losses), _rows(folder / checks)
+        if not rows:
+            continue
+        most = max((row.get("things", 0) for row in checked), default=0)
+        last = [row for row in checked if row.get("things", 0) == most]
+        curves[name] = {
+            "loss": _thinned([[row["step"], row["loss"]] for row in rows]),
+            "scores": {
+                key: _thinned([[row["step"], row[key]] for row in last if key in row])
+                for key in keys
+                if any(key in row for row in last)
+            },
+        }
+    gate: dict[str, dict[str, float]] = {}
+    for row in _rows(folder / _LOGS["language"][1]):  # the last check of each kind stays
+        of = {key: value for key, value in row.items() if key not in {"step", "things", "mean"}}
+        gate[f"{row['things']:.0f}"] = {**of, "mean": row["mean"]}
+    return {"curves": curves, "gate": gate}
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """JSON lines of a run, in order of steps; of what a resumed run did twice the later ones."""
+    if not file.is_file():
+        return []
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    return sorted(
+        {(row["step"], row.get("things")): row for row in rows}.values(),
+        key=lambda row: row["step"],
+    )
+
+
+def _thinned(points: list[list[float]]) -> list[list[float]]:
+    every = -(-len(points) // _POINTS) or 1
+    kept = points[::every]
+    return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def write_report(scores: Mapping[str, Any], output: Path, docs: Path) -> None:
+    """Writes the card, the page and the plots from the scores alone."""
+    made = {
+        "answers": report_tables.answer_table(scores),
+        "descriptions": report_tables.description_table(scores),
+        "paper": report_tables.paper_table(scores),
+        "abilities": report_tables.ability_table(scores),
+        "signs": report_tables.sign_table(scores),
+        "other_hand": report_tables.other_hand_table(scores),
+        "edges": report_tables.edge_table(scores),
+        "size": report_tables.size_table(scores),
+        "gate": report_tables.gate_table(scores) if scores.get("gate") else "",
+    }
+    folders = {"MODEL_CARD.md": output, "tiny-model.md": docs}
+    for name, template in _TEMPLATES.items():
+        text = template.read_text(encoding="utf-8")
+        for key, table in made.items():
+            text = text.replace(f"{{{{{key}}}}}", table)
+        (folders[name] / name).write_text(text, encoding="utf-8")
+    pictures = docs / "pictures"
+    plot_scores(pictures / "tiny-scores.png", scores, report_tables.TARGETS)
+    if scores.get("curves"):
+        plot_training(pictures / "tiny-training.png", scores["curves"])
+    if scores.get("gate"):
+        plot_gate(pictures / "tiny-gate.png", scores["gate"], report_tables.GATE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A scene as the embeddings of its own words: what a perfect eye would tell the language model.
 
-Before there is an eye, the tiny language model learns from these "fused slots": one vector for each
+Before there is an eye, the language model learns from these "fused slots": one vector for each
 query of the Q-Former to come, the sum of the embeddings of the words that are true there. Queries 0
-to 8 look at the nine cells in reading order, query 9 at the background.
+to 15 look at the quarter cells in reading order, query 16 at the background, queries 17 to 21 at
+the letters of a sign. The words of a page sketch are those that its HTML is made of.
 """
 
 from collections.abc import Sequence
@@ -11,20 +12,40 @@ from functools import cache
 import torch
 
 from minigpt4.models.language import LanguageModel
-from train.cartoon.scene import PLACES, Scene
+from train.cartoon.scene import CELLS, LONGEST_WORD, Scene
 
-BACKGROUND_QUERY = len(PLACES)
-QUERIES = len(PLACES) + 1
-_MOST_WORDS = 6
+BACKGROUND_QUERY = CELLS
+FIRST_LETTER_QUERY = CELLS + 1
+QUERIES = CELLS + 1 + LONGEST_WORD
+_MOST_WORDS = 5
+
+# A closing tag stands for the one piece between its brackets, which opens the element too.
+TAGS = {"title": "</h>", "button": "</button>", "list": "</ul>", "image": "</img>"}
+_PAGE_TAG = "</html>"
 
 
 def slot_words(scene: Scene) -> list[tuple[str, ...]]:
-    """For every query the words that are true of what it looks at."""
-    words = [("nothing", *place.split()) for place in PLACES]
+    """For every query the words that are true of what it looks at; a letter stands for itself."""
+    words: list[tuple[str, ...]] = [("nothing",)] * QUERIES
+    words[BACKGROUND_QUERY] = ("background", _background_word(scene))
     for thing in scene.things:
-        spoken = (thing.word,) if thing.word else ()
-        words[thing.cell] = (thing.size, thing.color, thing.kind, *thing.place.split(), *spoken)
-    return [*words, ("background", scene.background)]
+        tag = TAGS.get(thing.kind)
+        what = (thing.size, thing.color, thing.kind) if tag is None else (tag,)
+        words[thing.cell] = (*what, *thing.place.split())
+        for index, letter in enumerate(thing.word):
+            words[FIRST_LETTER_QUERY + index] = (letter,)
+    return words
+
+
+def _background_word(scene: Scene) -> str:
+    if scene.strange:
+        return "strange"
+    return _PAGE_TAG if scene.is_page else scene.background
+
+
+def inner_pieces(language: LanguageModel, tag: str) -> list[int]:
+    """Ids of what stands between the brackets of a closing tag."""
+    return language.encode(tag)[1:-1]
 
 
 class FusedSlots:
@@ -36,11 +57,14 @@ class FusedSlots:
 
     def ids(self, scenes: Sequence[Scene]) -> torch.Tensor:
         """Ids of the words of every slot `(B, Q, W)`, -1 where there is no further word."""
-        ids = torch.full((len(scenes), QUERIES, _MOST_WORDS), -1)
-        for row, scene in enumerate(scenes):
-            for query, words in enumerate(slot_words(scene)):
-                ids[row, query, : len(words)] = torch.tensor([self._id_of(word) for word in words])
-        return ids
+        rows = [
+            [
+                [self._id_of(word) for word in words] + [-1] * (_MOST_WORDS - len(words))
+                for words in slot_words(scene)
+            ]
+            for scene in scenes
+        ]
+        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), QUERIES, _MOST_WORDS)
 
     def embed(self, ids: torch.Tensor, noise: float, generator: torch.Generator) -> torch.Tensor:
         """Slots `(B, Q, D)` of word ids `(B, Q, W)`.
@@ -64,7 +88,13 @@ class FusedSlots:
         return slots
 
     def _single_id(self, word: str) -> int:
-        ids = self._language.encode(word)
+        # A letter stands inside a word, so its piece is the one without a leading space.
+        if len(word) == 1:
+            ids = self._language.encode(f'"{word}"')[1:-1]
+        elif word.startswith("</"):
+            ids = inner_pieces(self._language, word)
+        else:
+            ids = self._language.encode(word)
         if len(ids) != 1:
             message = f"The tokenizer splits {word!r} into {len(ids)} pieces; a slot needs one."
             raise ValueError(message)

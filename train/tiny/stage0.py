@@ -1,115 +1,195 @@
 """Stage 0: the parts that the paper takes ready-made, at tiny size and from nothing.
 
-1. A tokenizer and a language model, on the synthetic world's sentences.
-2. A vision encoder and a Q-Former, on its pictures; they do not need the language model, so the two
+    python -m train.tiny.stage0 --output runs/tiny/parts [--only language|vision|bridge]
+
+1. A tokenizer and a language model, on the picture world's sentences.
+2. A vision encoder and a Q-Former, on its drawings; they do not need the language model, so the two
    run side by side.
 3. The Q-Former once more, through a throwaway projection into the frozen language model.
 
-What comes out are the parts that the settings of stages 1 and 2 name under `model`.
+What comes out are the parts that the settings of stages 1 and 2 name under `model`. The same
+command goes on where an earlier run in the same folder stopped.
 """
 
+import argparse
 import json
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from minigpt4.checkpoints.native import save_part
 from minigpt4.models.language import load_language_model
-from train.cartoon.scene import make_scene
-from train.embedded.steps import Report
-from train.tiny.bridge import Bridge, BridgeSettings, train_bridge
-from train.tiny.language import HELD_OUT_SEEDS, LanguageSettings, train_language
+from train.errors import TrainingError
+from train.tiny import eye_run
+from train.tiny.bridge import Bridge, BridgeSettings, seen_through, train_bridge
+from train.tiny.eye import Eye, EyeSettings, save_parts
+from train.tiny.eye_scores import held_out, score
+from train.tiny.language import LanguageSettings, gate, train_language
+from train.tiny.lessons import Lessons
+from train.tiny.steps import load_weights
 from train.tiny.tokenizer import train_tokenizer
-from train.tiny.vision import Eye, VisionSettings, score, train_vision
 
 logger = logging.getLogger(__name__)
+
+Part: TypeAlias = Literal["language", "vision", "bridge"]
+"""What stage 0 makes, in this order; `vision` is the vision encoder with the Q-Former."""
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def run(
     output: Path,
+    *,
+    only: Part | None = None,
+    threads: int = 0,
+    device: str = "cpu",
     language: LanguageSettings | None = None,
-    vision: VisionSettings | None = None,
+    eye: EyeSettings | None = None,
     bridge: BridgeSettings | None = None,
 ) -> None:
     """Makes the parts, going on from where an earlier run in the same folder stopped.
 
     Args:
         output: Receives vision.safetensors, qformer.safetensors, language/ and the runs' states.
+        only: Makes one part and leaves the others as they are.
+        threads: Of the processor; 0 takes what torch takes. Language model and eye, made side by
+            side, share them.
+        device: What the parts are trained on: cpu, cuda.
         language: Sizes, data and schedule of the language model.
-        vision: Those of the vision encoder and the Q-Former.
+        eye: Those of the vision encoder and the Q-Former.
         bridge: Those of the third step.
+
+    Raises:
+        TrainingError: If a run was begun with other settings, or the bridge lacks a part.
     """
-    language, vision = language or LanguageSettings(), vision or VisionSettings()
-    threads = max(1, (os.cpu_count() or 2) // 2)
-    # Started afresh, not forked: a forked child inherits torch's threads in an unknown state.
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = (
-            pool.submit(_make_language, output, language, threads),
-            pool.submit(_make_vision, output, vision, threads),
-        )
-        for job in jobs:
-            job.result()
-    make_bridge(output, vision, bridge or BridgeSettings())
+    language, eye = language or LanguageSettings(), eye or EyeSettings()
+    bridge = bridge or BridgeSettings()
+    threads = threads or torch.get_num_threads()
+    output.mkdir(parents=True, exist_ok=True)
+    if only is None:
+        share = max(1, threads // 2)
+        # Started afresh, not forked: a forked child inherits torch's threads in an unknown state.
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            jobs = (
+                pool.submit(make_language, output, language, share, device),
+                pool.submit(make_eye, output, eye, share, device),
+            )
+            for job in jobs:
+                job.result()
+    if only == "language":
+        make_language(output, language, threads, device)
+    elif only == "vision":
+        make_eye(output, eye, threads, device)
+    else:
+        make_bridge(output, eye, bridge, threads, device)
 
 
-def _make_language(output: Path, settings: LanguageSettings, threads: int) -> None:
-    _begin_process(threads)
+def make_language(
+    output: Path, settings: LanguageSettings, threads: int, device: str = "cpu"
+) -> None:
+    """Trains tokenizer and language model into `language/`."""
+    _begin(threads, device)
     folder = output / "language"
     if not (folder / "tokenizer.model").is_file():
         train_tokenizer(folder)
-    train_language(folder, settings, output / "state-language.pt", _reporter(output, "language"))
+    report = reporter(output, "language")
+    train_language(folder, settings, output / "state-language.pt", report)
 
 
-def _make_vision(output: Path, settings: VisionSettings, threads: int) -> None:
-    _begin_process(threads)
-    number = settings.held_out_scenes
-    held_out = [
-        make_scene(seed, held_out=bool(seed % 2))
-        for seed in range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + number)
-    ]
-    report = _reporter(output, "vision")
-    eye = train_vision(settings, output / "state-vision.pt", held_out, report)
-    torch.save(eye.state_dict(), output / "eye.pt")
+def make_eye(output: Path, settings: EyeSettings, threads: int, device: str = "cpu") -> None:
+    """Trains vision encoder and Q-Former into `eye.pt`."""
+    _begin(threads, device)
+    eye_run.run(output, settings)
 
 
-def _begin_process(threads: int) -> None:
+def make_bridge(
+    output: Path,
+    eye_settings: EyeSettings,
+    settings: BridgeSettings,
+    threads: int,
+    device: str = "cpu",
+) -> None:
+    """Runs the third step on what the first two left in the folder, and saves the parts.
+
+    Raises:
+        TrainingError: If one of the two is not there.
+    """
+    _begin(threads, device)
+    for needed in (output / "eye.pt", output / "language" / "model.safetensors"):
+        if not needed.is_file():
+            raise TrainingError(
+                f"The bridge needs {needed}, which is not there. Finish --only language and --only"
+                " vision first."
+            )
+    preset = eye_settings.preset
+    eye = Eye(preset)
+    load_weights(eye, output / "eye.pt")
+    language = load_language_model(output / "language", torch.float32, device=torch.device(device))
+    lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
+    scenes, report = held_out(settings.held_out_scenes), reporter(output, "bridge")
+
+    def check(bridge: Bridge, step: int) -> None:
+        see = seen_through(eye, bridge.projection, preset)
+        answered = gate(language, lessons, settings.questions, see=see)
+        mean = sum(answered.values()) / len(answered)
+        named = {f"eye_{name}": each for name, each in score(eye, scenes, preset).items()}
+        report({"step": step, "mean": mean, **answered, **named})
+
+    state = output / "state-bridge.pt"
+    bridge = train_bridge(eye, language, settings, preset=preset, state=state, check=check)
+    torch.save(bridge.projection.state_dict(), output / "throwaway.pt")
+    save_parts(eye, output, preset)
+
+
+def reporter(output: Path, name: str) -> Callable[[Mapping[str, float]], None]:
+    """What adds scores to a file of JSON lines in a folder, and logs them."""
+    file = output / f"scores-{name}.jsonl"
+
+    def report(scores: Mapping[str, float]) -> None:
+        line = json.dumps({key: round(value, 4) for key, value in scores.items()})
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{line}\n")
+        logger.info("%s %s", name, line)
+
+    return report
+
+
+def _begin(threads: int, device: str) -> None:
+    torch.set_default_device(device)
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 
-def make_bridge(output: Path, vision: VisionSettings, settings: BridgeSettings) -> None:
-    """Runs the third step on what the first two left in the folder, and saves the parts."""
-    eye = Eye(vision.preset)
-    eye.load_state_dict(torch.load(output / "eye.pt", weights_only=True))
-    eye.eval()
-    language = load_language_model(output / "language", torch.float32)
-    bridge = Bridge(eye.qformer, eye.query_heads, language.width)
-    held_out = [make_scene(HELD_OUT_SEEDS + number) for number in range(200)]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and runs.
 
-    def report(scores: dict[str, float]) -> None:
-        eye.eval()
-        _reporter(output, "bridge")({**scores, **score(eye, held_out, vision.preset)})
-        bridge.train()
-
-    train_bridge(
-        eye.vision, bridge, language, settings, state=output / "state-bridge.pt", report=report
+    Raises:
+        TrainingError: If a run was begun with other settings, or the bridge lacks a part.
+    """
+    language, eye, bridge = LanguageSettings(), EyeSettings(), BridgeSettings()
+    parser = argparse.ArgumentParser(
+        prog="python -m train.tiny.stage0",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    eye.eval()
-    save_part(output / "vision.safetensors", eye.vision, "vision", preset=vision.preset.name)
-    save_part(output / "qformer.safetensors", eye.qformer, "qformer", preset=vision.preset.name)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--only", choices=PARTS, help="make one part, leave the others")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the processor")
+    settings: dict[str, Any] = {"language": language, "eye": eye, "bridge": bridge}
+    for name, of in settings.items():
+        parser.add_argument(f"--{name}-steps", type=int, default=of.steps.steps)
+    chosen = parser.parse_args(arguments)
+    given = {
+        name: replace(of, steps=replace(of.steps, steps=getattr(chosen, f"{name}_steps")))
+        for name, of in settings.items()
+    }
+    run(chosen.output, only=chosen.only, threads=chosen.threads, **given)
 
 
-def _reporter(output: Path, name: str) -> Report:
-    log = output / f"scores-{name}.jsonl"
-
-    def report(scores: dict[str, float]) -> None:
-        rounded = {key: round(value, 4) for key, value in scores.items()}
-        with log.open("a") as lines:
-            lines.write(json.dumps(rounded) + "\n")
-        logger.info("%s %s", name, rounded)
-
-    return report
+if __name__ == "__main__":
+    main()

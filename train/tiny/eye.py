@@ -1,0 +1,249 @@
+"""The eye of the embedded default, from nothing: a vision encoder and a Q-Former that name scenes.
+
+Linear heads ask about each scene and are thrown away; see `attributes.py`. Every picture is drawn
+when it is needed and seen once.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from minigpt4.checkpoints.native import save_part
+from minigpt4.models.presets import TINY as TINY_PRESET
+from minigpt4.models.presets import Preset
+from minigpt4.models.qformer import QFormer
+from minigpt4.models.vision import VisionEncoder
+from train.cartoon.draw import draw_scene
+from train.cartoon.scene import (
+    BACKGROUNDS,
+    HELD_OUT_SEEDS,
+    PLAIN_BACKGROUNDS,
+    Scene,
+    make_scene,
+    strange_scene,
+    with_random_word,
+)
+from train.cartoon.sketch import make_sketch
+from train.tiny.attributes import (
+    IGNORED,
+    Labels,
+    Logits,
+    PatchHeads,
+    QueryHeads,
+    attribute_losses,
+    labels_of,
+)
+from train.tiny.compiling import reduced_precision
+from train.tiny.steps import StepSettings, load_weights, train_steps
+
+_LUMINANCE = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+_PLAIN = torch.tensor([BACKGROUNDS.index(name) for name in PLAIN_BACKGROUNDS])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EyeSettings:
+    """How the eye is made.
+
+    Attributes:
+        preset: Sizes.
+        sign_share: Share of the pictures for which a scene with a sign is looked for; the others
+            come as they come, some of them with a sign too.
+        random_word_share: Share of the signs that say letters at random. There are few words, and
+            an eye that knows them all by sight does not read.
+        strange_share: Share of the pictures that are no drawing of the world.
+        sketch_share: Share of the pictures that are page sketches.
+        gray_share: Share of the pictures that are shown without colour. Every kind misses one
+            colour in training; without these the eye learns which kinds a colour rules out.
+        letter_weight: Of the queries' letters in the loss.
+        patch_weight: Of everything that is asked behind the vision encoder, but letters.
+        patch_letter_weight: Of letters and ranks behind the vision encoder.
+        first_seed: Seed of the first picture; a run that goes on from weights begins behind theirs.
+        held_out_scenes: Scenes it is scored on while it trains.
+        steps: The loop's own settings.
+    """
+
+    preset: Preset = TINY_PRESET
+    sign_share: float = 0.4
+    random_word_share: float = 0.5
+    strange_share: float = 0.06
+    sketch_share: float = 0.05
+    gray_share: float = 0.35
+    letter_weight: float = 1.0
+    patch_weight: float = 0.5
+    patch_letter_weight: float = 0.5
+    first_seed: int = 0
+    held_out_scenes: int = 400
+    steps: StepSettings = field(
+        default_factory=lambda: StepSettings(
+            steps=48_000,
+            batch_size=32,
+            learning_rate=1e-3,
+            warmup_steps=300,
+            weight_decay=0.02,
+            check_every=500,
+        )
+    )
+
+
+class Eye(nn.Module):
+    """The vision encoder, the Q-Former, and the heads that teach them."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.vision = VisionEncoder(preset.vision)
+        self.qformer = QFormer(preset.qformer, preset.vision.width)
+        self.query_heads = QueryHeads(preset.qformer.width)
+        self.patch_heads = PatchHeads(preset.vision.width, preset.vision.grid)
+        # Plain products and a softmax: torch's fused attention takes several times as long for so
+        # few patches, on a CPU and in bfloat16.
+        for block in self.vision.transformer.blocks:
+            block.attn.fused_attn = False
+        self.qformer.transformer.set_attn_implementation("eager")
+        self.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> "Eye":  # noqa: FBT001, FBT002 (torch's signature)
+        """Sets the mode, but leaves out the Q-Former's dropout: no picture comes twice."""
+        super().train(mode)
+        self.qformer.eval()
+        return self
+
+    def forward(self, values: torch.Tensor) -> tuple[Logits, Logits]:
+        """Logits of the heads behind the Q-Former, and of those behind the vision encoder."""
+        features = self.vision(values)
+        return self.query_heads(self.qformer(features)), self.patch_heads(features)
+
+
+def pixel_values(
+    scenes: Sequence[Scene], preset: Preset, gray: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Draws scenes at the size the vision encoder reads: `(B, 3, S, S)`.
+
+    Args:
+        scenes: What to draw.
+        preset: Sizes, mean and deviation of the colours.
+        gray: `(B,)`, which are shown without colour.
+    """
+    size = preset.vision.image_size
+    drawn = np.stack([np.asarray(draw_scene(scene, size)) for scene in scenes])
+    values = (
+        torch.from_numpy(drawn).to(torch.get_default_device()).permute(0, 3, 1, 2).float() / 255
+    )
+    if gray is not None:
+        values[gray] = (values[gray] * _LUMINANCE.to(values.device)).sum(dim=1, keepdim=True)
+    mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
+    return (values - mean[:, None, None]) / std[:, None, None]
+
+
+def training_scene(number: int, settings: EyeSettings) -> Scene:
+    """The scene of the n-th picture of training, the same for the same number."""
+    rng = random.Random(f"eye-{number}")
+    kind = rng.random()
+    if kind < settings.strange_share:
+        return strange_scene(number)
+    is_sketch = kind >= 1 - settings.sketch_share
+    scene = make_sketch(number) if is_sketch else make_scene(number)
+    if kind < settings.strange_share + settings.sign_share:
+        while not any(thing.word for thing in scene.things):
+            # From the upper half, where the plain numbers never come.
+            scene = make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS))
+    if rng.random() < settings.random_word_share:
+        scene = with_random_word(scene, rng)
+    return scene
+
+
+def training_batch(step: int, settings: EyeSettings) -> tuple[torch.Tensor, Labels]:
+    """Pixel values `(B, 3, S, S)` and labels of a step; they depend on the step alone."""
+    size = settings.steps.batch_size
+    first = settings.first_seed + step * size
+    scenes = [training_scene(first + each, settings) for each in range(size)]
+    labels = labels_of(scenes, settings.preset.vision.grid)
+    rng = random.Random(f"gray-{step}")
+    gray = torch.tensor([rng.random() < settings.gray_share for _ in scenes])
+    labels["color"][gray] = IGNORED
+    # Plain backgrounds are one without colour.
+    labels["background"][gray & torch.isin(labels["background"], _PLAIN.to(gray.device))] = IGNORED
+    return pixel_values(scenes, settings.preset, gray), labels
+
+
+def eye_losses(
+    eye: Eye, values: torch.Tensor, labels: Labels, settings: EyeSettings
+) -> dict[str, torch.Tensor]:
+    """The weighted parts of the loss by name; those behind the vision encoder begin `patch_`."""
+    with reduced_precision():
+        asked, patches = eye(values)
+    losses = attribute_losses(asked, labels)
+    losses["letter"] = settings.letter_weight * losses["letter"]
+    for name, loss in attribute_losses(patches, labels).items():
+        on_letters = name.endswith(("_letter", "_rank"))
+        weight = settings.patch_letter_weight if on_letters else settings.patch_weight
+        losses[f"patch_{name}"] = weight * loss
+    return losses
+
+
+def train_eye(
+    settings: EyeSettings,
+    state: Path,
+    check: Callable[[Eye, int, dict[str, float]], None],
+    warm_start: Path | None = None,
+) -> Eye:
+    """Trains the eye and gives it back with its heads; see `Eye`.
+
+    Args:
+        settings: Sizes, data and schedule.
+        state: Where the run keeps what it needs to resume.
+        check: Called now and then with the eye in evaluation mode, the steps done, and the mean of
+            every part of the loss since the check before.
+        warm_start: File with weights to begin from, if the run has no state yet.
+
+    Raises:
+        TrainingError: If the state or the weights do not fit.
+    """
+    torch.manual_seed(0)
+    eye = Eye(settings.preset)
+    if warm_start is not None and not state.is_file():
+        load_weights(eye, warm_start)
+    sums: dict[str, torch.Tensor] = {}
+    count = 0
+
+    def loss_of(step: int) -> torch.Tensor:
+        nonlocal count
+        losses = eye_losses(eye, *training_batch(step, settings), settings)
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, torch.zeros(())) + loss.detach()
+        count += 1
+        return torch.stack(list(losses.values())).sum()
+
+    def check_now(step: int) -> None:
+        nonlocal count
+        eye.eval()
+        check(eye, step, {name: each.item() / count for name, each in sums.items()})
+        eye.train()
+        sums.clear()
+        count = 0
+
+    eye.train()
+    train_steps(eye, loss_of, settings.steps, state, check_now, title="eye")
+    eye.eval()
+    return eye
+
+
+def save_eye(eye: Eye, file: Path) -> None:
+    """Writes the eye with its heads, as `load_weights` reads it."""
+    partial = file.with_suffix(".partial")
+    torch.save({"module": eye.state_dict()}, partial)
+    partial.replace(file)
+
+
+def save_parts(eye: Eye, folder: Path, preset: Preset = TINY_PRESET) -> None:
+    """Writes `vision.safetensors` and `qformer.safetensors`, without heads.
+
+    Raises:
+        CheckpointError: If a file cannot be written.
+    """
+    save_part(folder / "vision.safetensors", eye.vision, "vision", preset=preset.name)
+    save_part(folder / "qformer.safetensors", eye.qformer, "qformer", preset=preset.name)
