@@ -53,7 +53,7 @@ from train.cartoon.scene import make_scene
 RESULTS = Path(__file__).parent / "results"
 QUESTION = "Describe this image in detail."
 PEER_BATCH = 8
-PICTURE_ID = 768
+PICTURE_ID = 1024
 """Stands for a picture in the peer's prompts: the first id after the tokenizer's."""
 PICTURES, TURN = 500, 50
 OVERRIDES = ("precision=float32", "generation.temperature=0")

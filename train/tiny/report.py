@@ -2,8 +2,9 @@
 
     python -m train.tiny.report [--parts FOLDER] [--photos FOLDER]
 
-writes scores.json and MODEL_CARD.md beside the weights, docs/tiny-model.md, and plots and a contact
-sheet of held-out pictures into docs/pictures. With --from-scores nothing is measured anew.
+writes report.json, scores.json and MODEL_CARD.md beside the weights, docs/tiny-model.md, and plots
+and a contact sheet of held-out pictures into docs/pictures. With --from-scores nothing is measured
+anew.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(given.threads)
-    file = given.output / "scores.json"
+    file = given.output / "report.json"
     scores = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     pictures = given.docs / "pictures"
     if not given.from_scores:
@@ -60,8 +61,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scores |= {key: found for key, found in read_runs(given.runs).items() if found}
     given.output.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    summary = json.dumps(card_scores(scores), indent=1)
+    (given.output / "scores.json").write_text(f"{summary}\n", encoding="utf-8")
     write_report(scores, given.output, given.docs)
     return 0
+
+
+def card_scores(scores: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, float]]]:
+    """What the card of a saved model shows: stage, measure, and right answers or shares by name."""
+    final = scores["stage2"]
+    told: dict[str, dict[str, Mapping[str, float]]] = {"stage2": {"number": final["number"]}}
+    for measure in ("answers", "blind", "unseen_pairs", "about_unseen_pairs", "unseen_wordings"):
+        told["stage2"][measure] = {name: of["right"] for name, of in final[measure].items()}
+    for measure in ("descriptions", "descriptions_blind", "descriptions_unseen_pairs"):
+        told["stage2"][measure] = final[measure]
+    if stage1 := scores["paper"].get("stage1"):
+        answers = {name: of["right"] for name, of in stage1["answers"].items()}
+        told["stage1"] = {"answers": answers, "descriptions": stage1["descriptions"]}
+    return told
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--photos", type=Path, help="folder of photographs; without it the last scores stay")
     add("--config", type=Path, default=ROOT / "eval_configs" / "tiny.yaml", help="for its engine")
-    add("--output", type=Path, default=tiny, help="receives scores.json and MODEL_CARD.md")
+    add(
+        "--output",
+        type=Path,
+        default=tiny,
+        help="receives report.json, scores.json and MODEL_CARD.md",
+    )
     add("--docs", type=Path, default=ROOT / "docs", help="receives tiny-model.md and pictures/")
     add("--scenes", type=int, default=1000, help="held-out scenes (%(default)s)")
     add("--threads", type=int, default=os.cpu_count(), help="of the processor")
@@ -93,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def measure(given: argparse.Namespace, pictures: Path) -> dict[str, Any]:
-    """Everything that is measured on the model, by section of scores.json."""
+    """Everything that is measured on the model, by section of report.json."""
     stage2 = given.stage2 or given.parts / "projection.safetensors"
     model = load_parts(given.parts, stage2)
     number = given.scenes

@@ -58,7 +58,13 @@ def test_the_report_is_written(parts, tmp_path, world_tokenizer, monkeypatch):
     output, docs = tmp_path / "output", tmp_path / "docs"
     places = ["--output", str(output), "--docs", str(docs), "--runs", str(parts), "--threads", "1"]
     report.main(["--parts", str(parts), *places, "--scenes", "4", "--photos", str(photos)])
-    scores = json.loads((output / "scores.json").read_text())
+    scores = json.loads((output / "report.json").read_text())
+    card = json.loads((output / "scores.json").read_text())
+    right = {name: of["right"] for name, of in scores["stage2"]["answers"].items()}
+    assert card["stage2"]["answers"] == right
+    assert card["stage1"].keys() == {"answers", "descriptions"}
+    numbers = [each for of in card.values() for rows in of.values() for each in rows.values()]
+    assert {type(each) for each in numbers} == {int, float}  # as the card of a saved model reads
     assert scores["paper"].keys() == {"stage2", "stage1", "throwaway"}
     assert scores["photos"]["number"] == 1
     assert scores["other_hand"]["number"] == 48
