@@ -19,7 +19,7 @@ help:
 	@echo "make lock         pin every package by version and hash; make licences lists theirs"
 	@echo "make audit        look the packages up among known vulnerabilities (connected machines)"
 	@echo "make screenshots  pictures of the page for the README (needs chromium)"
-	@echo "make tiny-train   train the embedded default from nothing (about FIGURE hours on 2 cores)"
+	@echo "make tiny-train   train the embedded default from nothing (about four hours on 2 cores)"
 	@echo "make tiny-train-gpu  the same on a CUDA device, in batches four times as large"
 	@echo "make tiny-ship    make what tiny-train trained the embedded default"
 	@echo "make tiny-report  score the embedded default and rewrite its model card (PHOTOS=folder)"

@@ -6,7 +6,7 @@
 
 With nothing else, stages 1 and 2 train the embedded default on generated pictures, which takes
 minutes on a CPU. --data my.jsonl trains it on your own, after a check of every row; --check-data
-makes that check alone. Ctrl-C saves and stops; --resume goes on. Stage 0 takes about FIGURE hours
+makes that check alone. Ctrl-C saves and stops; --resume goes on. Stage 0 takes about four hours
 on 2 cores; run again, it goes on from its last check. --only makes one of its parts.
 
 Several devices share every batch: torchrun --nproc_per_node 4 train/run.py --stage 1, or accelerate
