@@ -52,7 +52,9 @@ def conclusion(question_type: str, answer: str) -> str:
 
 
 def is_right(question_type: str, answer: str, truth: str) -> bool:
-    """Whether an answer concludes what the true one does."""
+    """Whether an answer concludes what the true one does; the same answer always does."""
+    if answer == truth:  # one that hedges concludes nothing
+        return True
     concluded = conclusion(question_type, answer)
     return bool(concluded) and concluded == conclusion(question_type, truth)
 

@@ -143,6 +143,12 @@ def test_true_texts_show_the_ability(ability):
         assert sum(judging.judge_ability(ability, scene, text) for scene, text in shifted) <= 2
 
 
+def test_the_true_hedge_is_right_whatever_was_asked():
+    for question_type in QUESTION_TYPES:
+        assert judging.is_right(question_type, NO_DRAWING, NO_DRAWING)
+        assert not judging.is_right(question_type, "Yes, there is a small red car.", NO_DRAWING)
+
+
 def test_oddities_may_be_told_in_any_order():
     boat = Thing("boat", "gray", "small", 0.2, 0.1, 0.09)
     scene = replace(SCENE, things=(boat, FISH))
