@@ -33,14 +33,14 @@ EXAMPLES = {
         ),
     ),
     "night": Scene(
-        seed=109,
+        seed=186,
         background="night",
         things=(
-            Thing("star", "white", "small", 0.17, 0.2, 0.09),
+            Thing("star", "white", "medium", 0.17, 0.2, 0.12),
             Thing("moon", "yellow", "large", 0.8, 0.2, 0.18),
-            Thing("star", "orange", "small", 0.45, 0.38, 0.09),
+            Thing("star", "orange", "medium", 0.45, 0.38, 0.12),
             Thing("tree", "green", "large", 0.2, 0.72, 0.2),
-            Thing("star", "pink", "small", 0.85, 0.62, 0.09),
+            Thing("star", "pink", "medium", 0.85, 0.62, 0.12),
         ),
     ),
     "garden": Scene(
@@ -54,13 +54,13 @@ EXAMPLES = {
         ),
     ),
     "sketch": Scene(
-        seed=3_000_000_011,
+        seed=3_000_000_010,
         background=PAGE,
         things=(
             Thing("title", "black", "medium", 0.36, 0.14, 0.265, "HOTEL"),
-            Thing("button", "black", "medium", 0.2, 0.385, 0.15),
-            Thing("list", "black", "medium", 0.4, 0.63, 0.3),
-            Thing("image", "black", "medium", 0.25, 0.86, 0.16),
+            Thing("button", "black", "medium", 0.42, 0.385, 0.2),
+            Thing("list", "black", "medium", 0.42, 0.63, 0.25),
+            Thing("image", "black", "medium", 0.42, 0.86, 0.18),
         ),
     ),
     "mountains": strange_scene(2_000_000_103),
