@@ -125,7 +125,7 @@ def test_the_model_card_has_the_scores(saved: Path) -> None:
     (result,) = card.data.eval_results
     assert result.metric_value == round(sum(answers.values()) / len(answers), 4)
     assert (
-        f"| color | {scores['stage2']['number']['color']} | {answers['color']:.1%} |" in card.text
+        f"| color | {scores['stage2']['number']['color']:,} | {answers['color']:.1%} |" in card.text
     )
     recall = scores["stage2"]["descriptions"]["recall"]
     assert f"| recall | {recall:.1%} |" in card.text  # a table of its own
