@@ -52,9 +52,9 @@ def conclusion(question_type: str, answer: str) -> str:
 
 
 def is_right(question_type: str, answer: str, truth: str) -> bool:
-    """Whether an answer concludes what the true one does; the same answer always does."""
+    """Whether an answer concludes what the true one does; the same answer does, empty ones not."""
     if answer == truth:  # one that hedges concludes nothing
-        return True
+        return bool(answer)
     concluded = conclusion(question_type, answer)
     return bool(concluded) and concluded == conclusion(question_type, truth)
 
