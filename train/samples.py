@@ -23,8 +23,8 @@ from train.answer_limit import cut_answers
 from train.cartoon.asking import Exchange, ask_to_describe, dialogue
 from train.cartoon.describe import caption, describe
 from train.cartoon.draw import draw_scene
-from train.cartoon.scene import Scene, make_scene, strange_scene, with_random_word
-from train.cartoon.sketch import make_sketch
+from train.cartoon.mixture import mixed_scene
+from train.cartoon.scene import Scene, with_random_word
 from train.errors import TrainingError
 from train.lengths import grouped, worth_a_pass
 from train.prefetch import in_order
@@ -116,7 +116,7 @@ def aligned_sample(
         if rng.random() < settings.description_share:
             exchanges[rng.randrange(turns)] = _description(scene, rng, instructions)
     picture = partial(draw_scene, scene, settings.picture_size)
-    return Sample(str(seed), _conversation(exchanges, str(seed)), picture)
+    return Sample(str(seed), conversation_of(exchanges, str(seed)), picture)
 
 
 def training_seed(stage: int, number: int) -> int:
@@ -327,13 +327,13 @@ def learned_tokens(batch: TrainingBatch) -> int:
 def _scene(seed: int, settings: CartoonSettings) -> Scene:
     """The scene that belongs to a seed; some are no drawing, some a page sketch."""
     rng = random.Random(f"scene-{seed}")
-    kind = rng.random()
-    if kind < settings.strange_share:
-        return strange_scene(seed)
-    if kind >= 1 - settings.sketch_share:
-        scene = make_sketch(seed)
-    else:
-        scene = make_scene(seed, max_things=settings.max_things)
+    scene = mixed_scene(
+        seed,
+        rng.random(),
+        strange_share=settings.strange_share,
+        sketch_share=settings.sketch_share,
+        max_things=settings.max_things,
+    )
     return with_random_word(scene, rng) if rng.random() < settings.random_word_share else scene
 
 
@@ -344,7 +344,8 @@ def _description(scene: Scene, rng: random.Random, instructions: Sequence[str]) 
     return ask_to_describe(scene, rng)
 
 
-def _conversation(exchanges: Sequence[Exchange], key: str) -> Conversation:
+def conversation_of(exchanges: Sequence[Exchange], key: str = "scene") -> Conversation:
+    """A closed conversation about one picture."""
     return Conversation(
         tuple(
             Turn(each.question, each.answer, (key,) if index == 0 else ())

@@ -5,11 +5,10 @@ import random
 
 from PIL import Image, ImageDraw
 
-from train.cartoon.colors import Rgb, mix
+from train.cartoon.colors import WHITE, Rgb, mix
 from train.cartoon.scene import Scene
 
 _HORIZONS = {"field": (0.45, 0.68), "beach": (0.36, 0.5), "sea": (0.16, 0.32), "room": (0.6, 0.76)}
-_WHITE: Rgb = (255, 255, 255)
 
 
 def look_random(scene: Scene) -> random.Random:
@@ -65,7 +64,7 @@ def _sky(rng: random.Random) -> tuple[Rgb, Rgb]:
     top = rng.choice(((135, 206, 235), (150, 200, 245), (168, 214, 245), (120, 180, 240)))
     if rng.random() < 0.5:
         return top, top
-    return top, mix(top, _WHITE, rng.uniform(0.3, 0.7))
+    return top, mix(top, WHITE, rng.uniform(0.3, 0.7))
 
 
 def _fade(canvas: Image.Image, top: float, bottom: float, first: Rgb, last: Rgb) -> None:
@@ -134,7 +133,7 @@ def _beach(line: float, side: int, rng: random.Random) -> Image.Image:
     shore = line + rng.uniform(0.14, 0.24)
     _fade(canvas, 0, line, top, low)
     water = _jitter(rng.choice(((74, 158, 205), (60, 140, 200), (64, 176, 196))), rng)
-    _fade(canvas, line, min(shore + 0.1, 1), water, mix(water, _WHITE, 0.3))
+    _fade(canvas, line, min(shore + 0.1, 1), water, mix(water, WHITE, 0.3))
     sand = _jitter(rng.choice(((240, 220, 164), (236, 208, 150), (244, 228, 184))), rng, 6)
     draw = ImageDraw.Draw(canvas)
     slope, swing = rng.uniform(-0.05, 0.05), rng.uniform(0, 0.015)
@@ -144,7 +143,7 @@ def _beach(line: float, side: int, rng: random.Random) -> Image.Image:
         for x in range(13)
     ]
     draw.polygon([*edge, (side, side), (0, side)], fill=sand)
-    draw.line(edge, fill=mix(water, _WHITE, 0.75), width=max(1, side // 70))
+    draw.line(edge, fill=mix(water, WHITE, 0.75), width=max(1, side // 70))
     if rng.random() < 0.5:
         dark = mix(sand, (120, 90, 40), 0.35)
         for _ in range(rng.randint(8, 24)):
@@ -156,13 +155,13 @@ def _beach(line: float, side: int, rng: random.Random) -> Image.Image:
 def _sea(line: float, side: int, rng: random.Random) -> Image.Image:
     canvas = Image.new("RGB", (side, side))
     top, low = _sky(rng)
-    _fade(canvas, 0, line, mix(top, _WHITE, 0.2), mix(low, _WHITE, 0.35))
+    _fade(canvas, 0, line, mix(top, WHITE, 0.2), mix(low, WHITE, 0.35))
     water = rng.choice(((44, 116, 184), (34, 98, 160), (40, 132, 170), (52, 120, 200)))
     water = _jitter(water, rng)
     deep = mix(water, (8, 30, 80), rng.uniform(0.2, 0.55)) if rng.random() < 0.6 else water
     _fade(canvas, line, 1, water, deep)
     draw = ImageDraw.Draw(canvas)
-    foam = mix(water, _WHITE, rng.uniform(0.3, 0.6))
+    foam = mix(water, WHITE, rng.uniform(0.3, 0.6))
     width = max(1, side // rng.choice((64, 96, 128)))
     if rng.random() < 0.5:  # rows of waves across the whole picture
         rows, waves = rng.randint(4, 7), rng.randint(4, 9)
@@ -214,7 +213,7 @@ def _room(line: float, side: int, rng: random.Random) -> Image.Image:
     canvas.paste(wall, (0, 0, side, side))
     draw = ImageDraw.Draw(canvas)
     if rng.random() < 0.3:  # wallpaper
-        stripe = mix(wall, _WHITE, 0.3) if rng.random() < 0.5 else mix(wall, (90, 80, 80), 0.12)
+        stripe = mix(wall, WHITE, 0.3) if rng.random() < 0.5 else mix(wall, (90, 80, 80), 0.12)
         count = rng.randint(5, 12)
         for index in range(count):
             left = side * (index + 0.25) / count

@@ -3,7 +3,7 @@
 import random
 
 from train.cartoon.animals import ANIMALS
-from train.cartoon.colors import Rgb, brightness, mix
+from train.cartoon.colors import BLACK, WHITE, Rgb, brightness, mix
 from train.cartoon.objects import OBJECTS
 from train.cartoon.parts import Shape
 from train.cartoon.plants import PLANTS
@@ -21,8 +21,6 @@ MIRRORED = frozenset(
 UPRIGHT = frozenset({"house", "tree", "car", "boat", "cloud", "cup", "cat"})
 """Kinds that lean only a little."""
 
-_BLACK: Rgb = (0, 0, 0)
-_WHITE: Rgb = (255, 255, 255)
 _FIXED: dict[str, Rgb] = {
     "leaf": (70, 150, 60),
     "stem": (52, 140, 60),
@@ -50,19 +48,19 @@ def palette(name: str, color: Rgb, rng: random.Random) -> dict[str, Rgb]:
     """
     dark = brightness(color) < 70
     warm = name in ("orange", "yellow")
-    shade = mix(color, _WHITE, 0.22) if dark else mix(color, _BLACK, 0.1 if warm else 0.22)
+    shade = mix(color, WHITE, 0.22) if dark else mix(color, BLACK, 0.1 if warm else 0.22)
     if name in ("white", "gray"):
-        shade = mix(color, _BLACK, 0.12)
+        shade = mix(color, BLACK, 0.12)
     return {
         **_FIXED,
         "body": color,
         "shade": shade,
         "roof": _roof(name, color, rng),
-        "cloth": color if rng.random() < 0.5 else mix(color, _WHITE, 0.3),
-        "shine": mix(color, _WHITE, 0.25 if dark else 0.5),
-        "light_band": mix(color, _WHITE, 0.35),
-        "rib": mix(color, _WHITE, 0.4) if dark else mix(color, _BLACK, 0.35),
-        "detail": mix(color, _WHITE, 0.65) if dark else (30, 28, 32),
+        "cloth": color if rng.random() < 0.5 else mix(color, WHITE, 0.3),
+        "shine": mix(color, WHITE, 0.25 if dark else 0.5),
+        "light_band": mix(color, WHITE, 0.35),
+        "rib": mix(color, WHITE, 0.4) if dark else mix(color, BLACK, 0.35),
+        "detail": mix(color, WHITE, 0.65) if dark else (30, 28, 32),
         "whisker": (120, 120, 124) if dark else (40, 38, 42),
         "ear": (214, 120, 140) if name in ("pink", "white", "red") else mix(
             color, (255, 170, 185), 0.6
@@ -81,7 +79,7 @@ def _roof(name: str, color: Rgb, rng: random.Random) -> Rgb:
     if rng.random() < 0.25:
         return rng.choice(((150, 62, 46), (84, 84, 92), (110, 70, 48)))
     if brightness(color) < 50:
-        return mix(color, _WHITE, 0.28)
+        return mix(color, WHITE, 0.28)
     if name in ("orange", "yellow"):
         return mix(color, (180, 75, 0), 0.5)  # mere darkening gives brown and olive
-    return mix(color, _BLACK, 0.34)
+    return mix(color, BLACK, 0.34)

@@ -6,6 +6,9 @@ import random
 
 Rgb = tuple[int, int, int]
 
+BLACK: Rgb = (0, 0, 0)
+WHITE: Rgb = (255, 255, 255)
+
 # Values as other people's programs use them: pure ones, and those that CSS gives a name.
 PURE_COLORS: dict[str, tuple[Rgb, ...]] = {
     "red": ((255, 0, 0), (220, 20, 20), (237, 28, 36)),

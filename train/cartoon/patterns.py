@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
-from train.cartoon.colors import Rgb, mix
+from train.cartoon.colors import BLACK, WHITE, Rgb, mix
 from train.cartoon.noise import (
     BILINEAR,
     any_color,
@@ -21,14 +21,11 @@ from train.cartoon.noise import (
 )
 from train.cartoon.parts import Point
 
-_BLACK: Rgb = (0, 0, 0)
-_WHITE: Rgb = (255, 255, 255)
-
 
 def bricks(rng: random.Random, side: int) -> Image.Image:
     """A wall or a floor of blocks."""
     base = dull_color(rng, 0.25, 0.8)
-    picture = Image.new("RGB", (side, side), mix(base, rng.choice((_BLACK, _WHITE)), 0.5))
+    picture = Image.new("RGB", (side, side), mix(base, rng.choice((BLACK, WHITE)), 0.5))
     draw = ImageDraw.Draw(picture)
     high = side / rng.uniform(4, 16)
     wide = high * rng.uniform(1, 3)
@@ -37,7 +34,7 @@ def bricks(rng: random.Random, side: int) -> Image.Image:
     while row * high < side:
         x = -wide * rng.random() - wide * offset * (row % 2)
         while x < side:
-            color = mix(base, rng.choice((_BLACK, _WHITE)), rng.uniform(0, 0.25))
+            color = mix(base, rng.choice((BLACK, WHITE)), rng.uniform(0, 0.25))
             draw.rectangle((x, row * high, x + wide - gap, row * high + high - gap), fill=color)
             x += wide
         row += 1
@@ -101,9 +98,9 @@ def pebbles(rng: random.Random, side: int) -> Image.Image:
             reach = step * rng.uniform(0.34, 0.52)
             color = mix(base, dull_color(rng), rng.uniform(0, 0.3))
             shadow = (x - reach, y - 0.8 * reach, x + 1.2 * reach, y + 1.2 * reach)
-            draw.ellipse(shadow, fill=mix(ground, _BLACK, 0.6))
+            draw.ellipse(shadow, fill=mix(ground, BLACK, 0.6))
             draw.polygon(
-                blob(rng, x, y, reach, 0.9 * reach, rough=rough), fill=mix(color, _BLACK, 0.2)
+                blob(rng, x, y, reach, 0.9 * reach, rough=rough), fill=mix(color, BLACK, 0.2)
             )
             draw.ellipse(
                 (x - 0.7 * reach, y - 0.7 * reach, x + 0.3 * reach, y + 0.3 * reach), color
@@ -156,7 +153,7 @@ def _scrawl(
 
 def maze(rng: random.Random, side: int) -> Image.Image:
     """Walls, wires or tiles on a grid."""
-    back, ink = (_WHITE, _BLACK) if rng.random() < 0.4 else (dull_color(rng), any_color(rng))
+    back, ink = (WHITE, BLACK) if rng.random() < 0.4 else (dull_color(rng), any_color(rng))
     picture = Image.new("RGB", (side, side), back)
     draw = ImageDraw.Draw(picture)
     count = rng.choice((6, 8, 12, 16))
@@ -199,7 +196,7 @@ def shards(rng: random.Random, side: int) -> Image.Image:
 
 def scribble(rng: random.Random, side: int) -> Image.Image:
     """Loose lines that run all over."""
-    back = _WHITE if rng.random() < 0.5 else dull_color(rng)
+    back = WHITE if rng.random() < 0.5 else dull_color(rng)
     picture = Image.new("RGB", (side, side), back)
     draw = ImageDraw.Draw(picture)
     ink = dull_color(rng, 0.0, 0.5)

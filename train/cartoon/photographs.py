@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from train.cartoon.colors import Rgb, mix
+from train.cartoon.colors import BLACK, WHITE, mix
 from train.cartoon.noise import (
     BILINEAR,
     any_color,
@@ -23,9 +23,6 @@ from train.cartoon.noise import (
     tinted,
 )
 from train.cartoon.parts import Point
-
-_BLACK: Rgb = (0, 0, 0)
-_WHITE: Rgb = (255, 255, 255)
 
 
 def plasma(rng: random.Random, side: int) -> Image.Image:
@@ -68,9 +65,7 @@ def _ridge(rng: random.Random, side: int, level: float, swing: float) -> list[Po
 def landscape(rng: random.Random, side: int) -> Image.Image:
     """Ridge before ridge under a cloudy sky, the near ones darker and rougher."""
     sky, haze = dull_color(rng, 0.5, 1.0), dull_color(rng, 0.6, 0.95)
-    picture = tinted(
-        stretched(clouds(rng, side, cells=2, rough=0.55)), (sky, mix(sky, _WHITE, 0.6))
-    )
+    picture = tinted(stretched(clouds(rng, side, cells=2, rough=0.55)), (sky, mix(sky, WHITE, 0.6)))
     land = dull_color(rng, 0.1, 0.5)
     rows = rng.randint(2, 5)
     level = rng.uniform(0.3, 0.6)
@@ -80,7 +75,7 @@ def landscape(rng: random.Random, side: int) -> Image.Image:
         color = mix(haze, land, 0.3 + 0.7 * share)
         ground = tinted(
             clouds(rng, side, cells=4, rough=0.9),
-            (mix(color, _BLACK, 0.8), mix(color, _WHITE, 0.4)),
+            (mix(color, BLACK, 0.8), mix(color, WHITE, 0.4)),
         )
         mask = Image.new("L", (side, side))
         ImageDraw.Draw(mask).polygon([*ridge, (side, side), (0, side)], fill=255)
@@ -102,7 +97,7 @@ def figure(rng: random.Random, side: int) -> Image.Image:
     lay(picture, body, cloth, soft)
     lay(picture, blob(rng, x, y - 0.15 * reach, 1.15 * reach, 1.3 * reach, rough=0.15), hair, soft)
     lay(picture, blob(rng, x, y + 0.1 * reach, 0.85 * reach, 1.05 * reach, rough=0.06), skin, soft)
-    dark = mix(skin, _BLACK, 0.5)
+    dark = mix(skin, BLACK, 0.5)
     for u, v, wide in ((-0.35, -0.05, 0.2), (0.35, -0.05, 0.2), (0.0, 0.3, 0.12), (0.0, 0.62, 0.3)):
         spot = blob(rng, x + u * reach, y + v * reach, wide * reach, 0.12 * reach, rough=0.2)
         lay(picture, spot, dark, 2.0)
@@ -145,7 +140,7 @@ def town(rng: random.Random, side: int) -> Image.Image:
         wall = dull_color(rng, 0.2, 0.8)
         corners = [(left, top), (left + width, top + lean), (left + width, side), (left, side)]
         draw.polygon(corners, fill=wall)
-        hole = mix(wall, _BLACK if rng.random() < 0.7 else _WHITE, rng.uniform(0.3, 0.7))
+        hole = mix(wall, BLACK if rng.random() < 0.7 else WHITE, rng.uniform(0.3, 0.7))
         rows, columns = rng.randint(2, 7), rng.randint(2, 6)
         for row in range(rows):
             for column in range(columns):
@@ -162,7 +157,7 @@ def table(rng: random.Random, side: int) -> Image.Image:
     line = rng.uniform(0.0, 0.5)
     near, far = dull_color(rng, 0.2, 0.7), dull_color(rng, 0.1, 0.9)
     grainy = grain(rng, 4, 48).resize((side, side), BILINEAR)
-    picture = tinted(grainy, (mix(near, _BLACK, 0.3), mix(near, _WHITE, 0.2)))
+    picture = tinted(grainy, (mix(near, BLACK, 0.3), mix(near, WHITE, 0.2)))
     lay(picture, [(0, 0), (side, 0), (side, line * side), (0, line * side)], far, 4)
     for _ in range(rng.randint(1, 5)):
         x, y = side * rng.uniform(0.15, 0.85), side * rng.uniform(0.3, 0.85)
@@ -170,13 +165,13 @@ def table(rng: random.Random, side: int) -> Image.Image:
         high = wide * rng.uniform(0.35, 1.0)
         color = dull_color(rng, 0.2, 0.95)
         lay(picture, blob(rng, x + 0.3 * wide, y + 0.3 * high, 1.1 * wide, high, rough=0.1),
-            mix(near, _BLACK, 0.6), 6)  # fmt: skip
-        lay(picture, _oval(x, y, wide, high), mix(color, _BLACK, 0.3), 1.5)
+            mix(near, BLACK, 0.6), 6)  # fmt: skip
+        lay(picture, _oval(x, y, wide, high), mix(color, BLACK, 0.3), 1.5)
         lay(picture, _oval(x - 0.1 * wide, y - 0.12 * high, 0.75 * wide, 0.72 * high), color, 6)
         if rng.random() < 0.6:
             inner = dull_color(rng, 0.05, 0.5)
             lay(picture, _oval(x, y - 0.1 * high, 0.7 * wide, 0.6 * high), inner, 1.5)
-        lay(picture, _oval(x - 0.3 * wide, y - 0.4 * high, 0.18 * wide, 0.12 * high), _WHITE, 3)
+        lay(picture, _oval(x - 0.3 * wide, y - 0.4 * high, 0.18 * wide, 0.12 * high), WHITE, 3)
     return lit(rng, picture, rng.uniform(0.2, 0.7))
 
 
@@ -190,7 +185,7 @@ def _oval(x: float, y: float, wide: float, high: float) -> list[Point]:
 def lights(rng: random.Random, side: int) -> Image.Image:
     """Discs of light out of focus, or smudges of light in the dark."""
     dark = dull_color(rng, 0.0, 0.3)
-    picture = tinted(stretched(clouds(rng, side, cells=2, rough=0.4)), (_BLACK, dark))
+    picture = tinted(stretched(clouds(rng, side, cells=2, rough=0.4)), (BLACK, dark))
     layer = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(layer)
     largest = rng.choice((1.0, 2.0, 5.0, 12.0))
@@ -209,13 +204,13 @@ def lights(rng: random.Random, side: int) -> Image.Image:
 def tissue(rng: random.Random, side: int) -> Image.Image:
     """Cells under a microscope: dark grains in pale, stained matter."""
     stain = rng.choice(((150, 100, 160), (160, 110, 80), (90, 110, 170), (200, 120, 150)))
-    pale = mix(stain, _WHITE, rng.uniform(0.5, 0.85))
+    pale = mix(stain, WHITE, rng.uniform(0.5, 0.85))
     picture = tinted(
         stretched(clouds(rng, side, cells=rng.choice((3, 6)), rough=0.8)),
-        (mix(stain, _BLACK, 0.1), pale, mix(pale, _WHITE, 0.5)),
+        (mix(stain, BLACK, 0.1), pale, mix(pale, WHITE, 0.5)),
     )
     draw = ImageDraw.Draw(picture)
-    core = mix(stain, _BLACK, rng.uniform(0.2, 0.6))
+    core = mix(stain, BLACK, rng.uniform(0.2, 0.6))
     reach = side * rng.uniform(0.012, 0.04)
     for _ in range(rng.randint(25, 80)):
         x, y = rng.uniform(0, side), rng.uniform(0, side)
@@ -251,10 +246,10 @@ def surface(rng: random.Random, side: int) -> Image.Image:
     color = mix((gray, gray, gray), dull_color(rng), rng.uniform(0, 0.5))
     picture = tinted(
         stretched(clouds(rng, side, cells=3, rough=0.8)),
-        (mix(color, _BLACK, 0.6), mix(color, _WHITE, 0.3)),
+        (mix(color, BLACK, 0.6), mix(color, WHITE, 0.3)),
     )
     draw = ImageDraw.Draw(picture)
-    dark, pale = mix(color, _BLACK, 0.6), mix(color, _WHITE, 0.5)
+    dark, pale = mix(color, BLACK, 0.6), mix(color, WHITE, 0.5)
     for _ in range(rng.randint(6, 40)):
         x, y = rng.uniform(0, side), rng.uniform(0, side)
         reach = side * 0.01 * rng.uniform(1, 3.2) ** 2
@@ -283,7 +278,7 @@ def pelt(rng: random.Random, side: int) -> Image.Image:
 def column(rng: random.Random, side: int) -> Image.Image:
     """Something upright and bright, with smoke and a frame beside it."""
     picture = slope(rng, side, dull_color(rng, 0.2, 0.9), dull_color(rng, 0.2, 0.9))
-    smoke = tinted(stretched(clouds(rng, side, cells=3, rough=0.6)), ((90, 90, 90), _WHITE))
+    smoke = tinted(stretched(clouds(rng, side, cells=3, rough=0.6)), ((90, 90, 90), WHITE))
     mask = Image.linear_gradient("L").resize((side, side))
     picture.paste(smoke, (0, 0), ImageChops.multiply(mask, smoke.convert("L")))
     draw = ImageDraw.Draw(picture)
@@ -299,7 +294,7 @@ def column(rng: random.Random, side: int) -> Image.Image:
     lay(picture, [(x, top - 2 * half), (x + half, top), (x + half, foot), (x - half, foot),
                   (x - half, top)], color, 1.0)  # fmt: skip
     lay(picture, [(x + 0.3 * half, top), (x + half, top), (x + half, foot), (x + 0.3 * half, foot)],
-        mix(color, _BLACK, 0.4), 2.0)  # fmt: skip
+        mix(color, BLACK, 0.4), 2.0)  # fmt: skip
     return lit(rng, picture, rng.uniform(0.3, 0.8))
 
 

@@ -19,16 +19,15 @@ from minigpt4.models.presets import Preset
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from train.cartoon.draw import draw_scene
+from train.cartoon.mixture import mixed_scene
 from train.cartoon.scene import (
     BACKGROUNDS,
     HELD_OUT_SEEDS,
     PLAIN_BACKGROUNDS,
     Scene,
     make_scene,
-    strange_scene,
     with_random_word,
 )
-from train.cartoon.sketch import make_sketch
 from train.tiny.attributes import (
     IGNORED,
     Labels,
@@ -143,10 +142,11 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
     """The scene of the n-th picture of training, the same for the same number."""
     rng = random.Random(f"eye-{number}")
     kind = rng.random()
-    if kind < settings.strange_share:
-        return strange_scene(number)
-    is_sketch = kind >= 1 - settings.sketch_share
-    scene = make_sketch(number) if is_sketch else make_scene(number)
+    scene = mixed_scene(
+        number, kind, strange_share=settings.strange_share, sketch_share=settings.sketch_share
+    )
+    if scene.strange:
+        return scene
     if kind < settings.strange_share + settings.sign_share:
         while not any(thing.word for thing in scene.things):
             # From the upper half, where the plain numbers never come.

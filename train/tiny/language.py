@@ -21,8 +21,9 @@ from minigpt4.prompt_formats import TINY
 from train.cartoon.asking import QUESTION_TYPES, Exchange, ask, ask_to_describe
 from train.cartoon.scene import HELD_OUT_SEEDS, MAX_THINGS, Scene, make_scene
 from train.cartoon.sketch import MAX_SKETCHED, make_sketch
+from train.samples import conversation_of
 from train.tiny.compiling import compiled, reduced_precision
-from train.tiny.lessons import LanguageBatch, Lessons, conversation_of
+from train.tiny.lessons import LanguageBatch, Lessons
 from train.tiny.steps import Report, StepSettings, load_weights, train_steps
 
 

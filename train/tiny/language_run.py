@@ -1,16 +1,12 @@
 """Trains the language model alone: `python -m train.tiny.language_run --output FOLDER`."""
 
 import argparse
-import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from train.cartoon.scene import MAX_THINGS
-from train.tiny.language import LanguageSettings, train_language
-from train.tiny.stage0 import reporter
-from train.tiny.tokenizer import train_tokenizer
+from train.tiny.language import LanguageSettings
+from train.tiny.stage0 import make_language
 
 
 def main() -> None:
@@ -29,11 +25,6 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(options.threads)
-    folder = options.output / "language"
-    if not (folder / "tokenizer.model").is_file():
-        train_tokenizer(folder)
     settings = LanguageSettings()
     rate = options.learning_rate or settings.steps.learning_rate
     steps = replace(settings.steps, steps=options.steps, learning_rate=rate)
@@ -42,10 +33,7 @@ def main() -> None:
     )
     if options.warm_start is not None:  # it has learned small scenes already
         settings = replace(settings, curriculum=((0.0, MAX_THINGS),))
-    report = reporter(options.output, "language")
-    train_language(
-        folder, settings, options.output / "state-language.pt", report, options.warm_start
-    )
+    make_language(options.output, settings, options.threads, warm_start=options.warm_start)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import TypeVar
 from train.tiny.bridge import BridgeSettings
 from train.tiny.eye import EyeSettings
 from train.tiny.language import LanguageSettings
-from train.tiny.steps import StepSettings
 
 _Settings = TypeVar("_Settings", LanguageSettings, EyeSettings, BridgeSettings)
 
@@ -20,12 +19,12 @@ def larger(settings: _Settings, times: int) -> _Settings:
         times: 1 leaves them as they are.
     """
     before = settings.steps
-    steps = StepSettings(
+    steps = replace(
+        before,
         steps=max(1, before.steps // times),
         batch_size=before.batch_size * times,
         learning_rate=before.learning_rate * sqrt(times),
         warmup_steps=max(1, before.warmup_steps // times),
-        weight_decay=before.weight_decay,
         check_every=max(1, before.check_every // times),
     )
     return replace(settings, steps=steps)

@@ -12,15 +12,16 @@ from minigpt4.models.minigpt4 import IGNORED, PromptTokens, tokenize_prompt
 from minigpt4.prompt_formats import CAPTION, TINY
 from train.cartoon.asking import (
     ATTRIBUTE_WORDS,
-    Exchange,
     ask_to_describe,
     dialogue,
     small_talk,
 )
 from train.cartoon.describe import caption
-from train.cartoon.scene import Scene, make_scene, strange_scene, with_random_word
-from train.cartoon.sketch import MAX_SKETCHED, make_sketch
+from train.cartoon.mixture import mixed_scene
+from train.cartoon.scene import Scene, with_random_word
+from train.cartoon.sketch import MAX_SKETCHED
 from train.cartoon.wordings import NO_PICTURE
+from train.samples import conversation_of
 from train.tiny.slots import QUERIES, TAGS, FusedSlots, inner_pieces
 
 # Of the scenes of a language model's lessons: it has little to learn about them.
@@ -43,16 +44,6 @@ class LanguageBatch:
     slot_rows: torch.Tensor
     slot_starts: torch.Tensor
     words: torch.Tensor
-
-
-def conversation_of(exchanges: Sequence[Exchange], key: str = "scene") -> Conversation:
-    """A closed conversation about one picture."""
-    return Conversation(
-        tuple(
-            Turn(each.question, each.answer, (key,) if index == 0 else ())
-            for index, each in enumerate(exchanges)
-        )
-    )
 
 
 class Lessons:
@@ -111,13 +102,14 @@ class Lessons:
         samples = []
         for seed in seeds:
             rng = random.Random(f"lesson-{seed}")
-            kind = rng.random()
-            if kind < strange_share:
-                scene = strange_scene(seed)
-            elif kind >= 1 - sketch_share:
-                scene = make_sketch(seed, max_things=min(max(most_things, 2), MAX_SKETCHED))
-            else:
-                scene = make_scene(seed, max_things=most_things)
+            scene = mixed_scene(
+                seed,
+                rng.random(),
+                strange_share=strange_share,
+                sketch_share=sketch_share,
+                max_things=most_things,
+                max_sketched=min(max(most_things, 2), MAX_SKETCHED),
+            )
             if rng.random() < _RANDOM_WORD_SHARE:
                 scene = with_random_word(scene, rng)
             samples.append((scene, self._row(scene, rng)))

@@ -90,15 +90,19 @@ def run(
 
 
 def make_language(
-    output: Path, settings: LanguageSettings, threads: int, device: str = "cpu"
+    output: Path,
+    settings: LanguageSettings,
+    threads: int,
+    device: str = "cpu",
+    warm_start: Path | None = None,
 ) -> None:
-    """Trains tokenizer and language model into `language/`."""
+    """Trains tokenizer and language model into `language/`, from weights where some are given."""
     _begin(threads, device)
     folder = output / "language"
     if not (folder / "tokenizer.model").is_file():
         train_tokenizer(folder)
     report = reporter(output, "language")
-    train_language(folder, settings, output / "state-language.pt", report)
+    train_language(folder, settings, output / "state-language.pt", report, warm_start)
 
 
 def make_eye(output: Path, settings: EyeSettings, threads: int, device: str = "cpu") -> None:

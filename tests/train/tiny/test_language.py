@@ -12,9 +12,10 @@ from tests.train.tiny.conftest import SMALL
 from train.cartoon.asking import ATTRIBUTE_WORDS
 from train.cartoon.scene import Scene, Thing, strange_scene
 from train.cartoon.words import SIGN_WORDS, UNSEEN_SIGN_WORDS
+from train.samples import conversation_of
 from train.tiny import language as training
 from train.tiny.language import gate, gate_samples, place_slots, train_language
-from train.tiny.lessons import Lessons, conversation_of
+from train.tiny.lessons import Lessons
 from train.tiny.slots import (
     BACKGROUND_QUERY,
     FIRST_LETTER_QUERY,
