@@ -86,6 +86,7 @@ def train_parts(options: argparse.Namespace) -> None:
     from train.settings import parts_overrides
     from train.tiny.bridge import BridgeSettings
     from train.tiny.eye import EyeSettings
+    from train.tiny.fitting import FittingSettings
     from train.tiny.language import LanguageSettings
     from train.tiny.larger import larger
     from train.tiny.stage0 import run
@@ -105,6 +106,7 @@ def train_parts(options: argparse.Namespace) -> None:
         device=options.device,
         language=larger(LanguageSettings(), times),
         eye=larger(EyeSettings(), times),
+        fitting=larger(FittingSettings(), times),
         bridge=larger(BridgeSettings(), times),
     )
     if options.only in (None, "bridge"):

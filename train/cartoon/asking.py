@@ -6,10 +6,11 @@ those with "yes" and "no" by answer: asked only where the answer is "yes", they 
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from train.cartoon import describe as telling
 from train.cartoon.answers import ASKERS, ATTRIBUTES
+from train.cartoon.casual import casual
 from train.cartoon.phrases import (
     of_kind,
     plural,
@@ -126,11 +127,19 @@ def follow_up(
     return Exchange(wording, answer, question_type, before.kind)
 
 
-def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
+def dialogue(
+    scene: Scene, rng: random.Random, turns: int, *, casual_share: float = 0.0
+) -> list[Exchange]:
     """Exchanges about one scene, types by weight, some of them follow-ups or small talk.
 
     Answers seldom repeat: one that stands above already teaches to copy it, not to look. Half of
     the dialogues about a page sketch ask early for the page, which is long, and none asks twice.
+
+    Args:
+        scene: What is true.
+        rng: Chooses everything.
+        turns: How many exchanges.
+        casual_share: How many of the questions are said more loosely, see `casual`.
     """
     exchanges: list[Exchange] = []
     weights = _PAGE_WEIGHTS if scene.is_page else _TYPE_WEIGHTS
@@ -152,6 +161,8 @@ def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
             continue
         told = any(exchange.answer == each.answer for each in exchanges)
         if not told or attempts > 3 * turns or rng.random() < 0.1:
+            if casual_share and rng.random() < casual_share:
+                exchange = replace(exchange, question=casual(exchange.question, rng))
             exchanges.append(exchange)
     return exchanges
 
@@ -161,7 +172,7 @@ def dialogue(scene: Scene, rng: random.Random, turns: int) -> list[Exchange]:
 _TYPE_WEIGHTS = tuple(
     {
         "relation": 1.5, "relation_yes": 1.5, "compare": 2.4, "count": 2.4, "count_color": 3.2,
-        "exists_color": 1.3, "at_place": 2.6, "where": 1.2, "background": 0.5, "odd": 1.6,
+        "exists_color": 1.3, "at_place": 2.6, "where": 1.2, "background": 0.5, "odd": 2.2,
         "poem": 0.2, "advertisement": 0.4, "recipe": 0.5, "list": 0.6, "total": 0.8,
         "webpage": 0.4,
     }.get(name, 1.0)

@@ -12,6 +12,7 @@ def mixed_scene(
     sketch_share: float,
     max_things: int = MAX_THINGS,
     max_sketched: int = MAX_SKETCHED,
+    any_pairs: bool = False,
 ) -> Scene:
     """The scene of a seed, its sort decided by a number that the caller drew.
 
@@ -22,9 +23,10 @@ def mixed_scene(
         sketch_share: How many are page sketches.
         max_things: The most things of a scene that is neither.
         max_sketched: The most things of a page sketch.
+        any_pairs: Whether colours and kinds come as they like; for texts alone, see `make_scene`.
     """
     if draw < strange_share:
         return strange_scene(seed)
     if draw >= 1 - sketch_share:
         return make_sketch(seed, max_things=max_sketched)
-    return make_scene(seed, max_things=max_things)
+    return make_scene(seed, max_things=max_things, any_pairs=any_pairs)

@@ -148,6 +148,7 @@ def make_scene(
     min_things: int = 0,
     held_out: bool = False,
     unseen_words: bool = False,
+    any_pairs: bool = False,
 ) -> Scene:
     """Makes the scene that belongs to a seed. The same arguments always give the same scene.
 
@@ -158,6 +159,8 @@ def make_scene(
             that would be a blank picture.
         held_out: False never uses a pair of `HELD_OUT_PAIRS`; True uses at least one.
         unseen_words: True puts up a sign with a word that training never shows.
+        any_pairs: True draws colours and kinds as they come. For texts alone: no drawing that
+            something learns to see from may show such a scene.
 
     Raises:
         ValueError: If the bounds cannot be met.
@@ -168,7 +171,8 @@ def make_scene(
     rng = random.Random(f"world-{seed}-{held_out}-{unseen_words}")
     count = _thing_count(rng, max(min_things, int(held_out or unseen_words)), max_things)
     background = rng.choice(BACKGROUNDS if count else BACKGROUNDS[len(PLAIN_BACKGROUNDS) :])
-    pairs = _pairs(rng, count, held_out=held_out, sign=unseen_words)
+    barred = frozenset[tuple[str, str]]() if any_pairs else HELD_OUT_PAIRS
+    pairs = _pairs(rng, count, barred, held_out=held_out, sign=unseen_words)
     words = UNSEEN_SIGN_WORDS if unseen_words else SIGN_WORDS
     things: list[Thing] = []
     # The big ones first, for they find the fewest places.
@@ -209,7 +213,14 @@ def _thing_count(rng: random.Random, least: int, most: int) -> int:
     return rng.randint(max(least, 1), most)
 
 
-def _pairs(rng: random.Random, count: int, *, held_out: bool, sign: bool) -> list[tuple[str, str]]:
+def _pairs(
+    rng: random.Random,
+    count: int,
+    barred: frozenset[tuple[str, str]],
+    *,
+    held_out: bool,
+    sign: bool,
+) -> list[tuple[str, str]]:
     """Colours and kinds, at most one of them a sign."""
     # Kinds and colours repeat within a picture more often than chance, or counting would nearly
     # always be counting to one.
@@ -223,20 +234,22 @@ def _pairs(rng: random.Random, count: int, *, held_out: bool, sign: bool) -> lis
         pairs.append(rng.choice(allowed))
     # Reading needs practice: signs are put up more often than their turn among the kinds.
     elif not sign and rng.random() < 0.2 and count:
-        pairs.append(_seen_pair(rng, palette, ["sign"]))
+        pairs.append(_free_pair(rng, palette, ["sign"], barred))
     while len(pairs) < count:
         signed = any(kind == "sign" for _, kind in pairs)
-        color, kind = _seen_pair(rng, palette, kinds)
+        color, kind = _free_pair(rng, palette, kinds, barred)
         if not (signed and kind == "sign"):
             pairs.append((color, kind))
     rng.shuffle(pairs)
     return pairs
 
 
-def _seen_pair(rng: random.Random, palette: list[str], kinds: list[str]) -> tuple[str, str]:
+def _free_pair(
+    rng: random.Random, palette: list[str], kinds: list[str], barred: frozenset[tuple[str, str]]
+) -> tuple[str, str]:
     while True:
         pair = (rng.choice(palette), rng.choice(kinds))
-        if pair not in HELD_OUT_PAIRS:
+        if pair not in barred:
             return pair
         # A palette and a list of kinds can consist of held-out pairs alone; widening one of them
         # always ends the search.

@@ -1,7 +1,8 @@
 """Stage 0: the Q-Former learns to speak to the frozen language model, as in BLIP-2's second step.
 
-A throwaway projection carries its output into the image slots, and the answers' loss teaches the
-Q-Former alone (and that projection, which is dropped: stage 1 starts from a random one).
+The throwaway projection that the eye was fitted through (see `fitting.py`) carries its output into
+the image slots, and the answers' loss teaches the Q-Former alone (and that projection, which is
+dropped: stage 1 starts from a random one).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +14,11 @@ from torch import nn
 
 from minigpt4.models.language import LanguageModel
 from minigpt4.models.presets import Preset
-from train.cartoon.scene import MAX_THINGS, Scene, make_scene
-from train.cartoon.sketch import make_sketch
+from train.cartoon.scene import MAX_THINGS, Scene
 from train.tiny.attributes import attribute_losses, labels_of
 from train.tiny.compiling import compiled, reduced_precision
 from train.tiny.eye import Eye, pixel_values
+from train.tiny.fitting import Fitted
 from train.tiny.language import answer_loss_of
 from train.tiny.lessons import LanguageBatch, Lessons
 from train.tiny.slots import QUERIES
@@ -26,11 +27,9 @@ from train.tiny.steps import StepSettings, train_steps
 # Plain seeds of the other parts of stage 0 start at 0.
 FIRST_SEED = 500_000_000
 
-_BATCH = 50
-
 AnswerLoss = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-    tuple[torch.Tensor, torch.Tensor],
+    tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ]
 
 
@@ -41,24 +40,24 @@ class BridgeSettings:
     Attributes:
         heads_weight: How much the attribute heads' loss counts beside the answers'; they keep the
             Q-Former from forgetting what it sees while it learns to say it.
+        slot_weight: How much the distance from the fused slots counts, for the same reason.
         strange_share: Share of the pictures that are no drawing of the world.
         sketch_share: Share of the pictures that are page sketches.
         length: Tokens of a row.
         plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
         held_out_scenes: Scenes it is scored on while it trains.
         questions: Held-out questions of every type that it is asked while it trains.
-        fitted_on: Pictures that the throwaway projection is fitted on before the first step.
         steps: The loop's own settings.
     """
 
     heads_weight: float = 0.3
+    slot_weight: float = 0.3
     strange_share: float = 0.05
     sketch_share: float = 0.05
     length: int = 256
     plain_weight: float = 0.5
     held_out_scenes: int = 200
     questions: int = 60
-    fitted_on: int = 1600
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
             steps=2400,
@@ -74,15 +73,15 @@ class BridgeSettings:
 class Bridge(nn.Module):
     """The Q-Former that is trained, with the throwaway projection and the eye's heads."""
 
-    def __init__(self, eye: Eye, language_width: int) -> None:
+    def __init__(self, eye: Eye, projection: nn.Linear) -> None:
         super().__init__()
         self.qformer = eye.qformer
         self.heads = eye.query_heads
-        self.projection = nn.Linear(eye.qformer.config.width, language_width)
+        self.projection = projection
 
 
 def train_bridge(
-    eye: Eye,
+    fitted: Fitted,
     language: LanguageModel,
     settings: BridgeSettings,
     *,
@@ -93,7 +92,7 @@ def train_bridge(
     """Trains the Q-Former of an eye in place; vision and language model stay as they are.
 
     Args:
-        eye: Sees.
+        fitted: The eye, which sees, and the projection that it was fitted through.
         language: Answers.
         settings: Data and schedule.
         preset: The eye's sizes.
@@ -104,7 +103,8 @@ def train_bridge(
         The bridge, whose projection nothing else will use.
     """
     torch.manual_seed(2)
-    bridge = Bridge(eye, language.width)
+    eye = fitted.eye
+    bridge = Bridge(eye, fitted.projection)
     lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
     eye.vision.requires_grad_(requires_grad=False)
     language.requires_grad_(requires_grad=False)
@@ -112,15 +112,9 @@ def train_bridge(
     for part in (eye, bridge, language):
         part.eval()
     language.model.set_attn_implementation("eager")  # in training faster than the fused kernel
-    if not state.is_file():
-        sketches = round(settings.sketch_share * settings.fitted_on)
-        scenes = [
-            (make_sketch if number < sketches else make_scene)(FIRST_SEED - 1 - number)
-            for number in range(settings.fitted_on)
-        ]
-        fit_projection(eye, bridge.projection, lessons, scenes, preset)
     vision, answer_loss = compiled(eye.vision), compiled(answer_loss_through(bridge, language))
     batch_size = settings.steps.batch_size
+    generator = torch.Generator(torch.get_default_device())
 
     def loss(step: int) -> torch.Tensor:
         first = FIRST_SEED + step * batch_size
@@ -134,12 +128,14 @@ def train_bridge(
         batch = lessons.batch(rows, length=settings.length)
         with torch.no_grad(), reduced_precision():
             features = vision(pixel_values(scenes, preset)).float()
-        answers, queries = answer_loss(
+            wanted = lessons.slots.embed(lessons.slots.ids(scenes), 0.0, generator)
+        answers, queries, tokens = answer_loss(
             features, batch.ids, slot_starts(batch), batch.labels, batch.weights
         )
         labels = labels_of(scenes, preset.vision.grid)
-        named = attribute_losses(bridge.heads(queries), labels)
-        return answers + settings.heads_weight * torch.stack(list(named.values())).sum()
+        named = torch.stack(list(attribute_losses(bridge.heads(queries), labels).values())).sum()
+        off = (tokens - wanted).square().sum(dim=-1).mean()
+        return answers + settings.heads_weight * named + settings.slot_weight * off
 
     train_steps(
         bridge, loss, settings.steps, state, lambda step: check(bridge, step), title="bridge"
@@ -147,37 +143,13 @@ def train_bridge(
     return bridge
 
 
-@torch.no_grad()
-def fit_projection(
-    eye: Eye, projection: nn.Linear, lessons: Lessons, scenes: Sequence[Scene], preset: Preset
-) -> None:
-    """Sets a projection so that the query output comes nearest to fused slots (least squares).
-
-    The Q-Former then starts where the language model understands it in part, and need not follow a
-    projection that has still to be found.
-    """
-    width, generator = projection.in_features + 1, torch.Generator(torch.get_default_device())
-    products = torch.zeros(width, width, dtype=torch.float64)
-    targets = torch.zeros(width, projection.out_features, dtype=torch.float64)
-    for first in range(0, len(scenes), _BATCH):
-        part = scenes[first : first + _BATCH]
-        queries = eye.qformer(eye.vision(pixel_values(part, preset))).flatten(0, 1).double()
-        inputs = torch.cat([queries, torch.ones(len(queries), 1)], dim=1)
-        slots = lessons.slots.embed(lessons.slots.ids(part), 0.0, generator)
-        products += inputs.T @ inputs
-        targets += inputs.T @ slots.flatten(0, 1).double()
-    ridge = 1e-4 * products.diagonal().mean() * torch.eye(width)
-    found = torch.linalg.solve(products + ridge, targets).float()
-    projection.weight.copy_(found[:-1].T)
-    projection.bias.copy_(found[-1])
-
-
 def answer_loss_through(bridge: Bridge, language: LanguageModel) -> AnswerLoss:
     """The answers' loss as a function that can be compiled, its shapes the same in every step.
 
     Returns:
         Takes image features `(B, N, Dv)`, token ids `(B, T)`, where each row's slot starts `(B,)`,
-        labels and weights `(B, T)`; gives the loss and the query output `(B, Q, Dq)`.
+        labels and weights `(B, T)`; gives the loss, the query output `(B, Q, Dq)` and the visual
+        tokens `(B, Q, D)`.
     """
     loss_of = answer_loss_of(language)
 
@@ -187,7 +159,7 @@ def answer_loss_through(bridge: Bridge, language: LanguageModel) -> AnswerLoss:
         starts: torch.Tensor,
         labels: torch.Tensor,
         weights: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with reduced_precision():
             queries = bridge.qformer(features)
             tokens = bridge.projection(queries).float()
@@ -195,7 +167,7 @@ def answer_loss_through(bridge: Bridge, language: LanguageModel) -> AnswerLoss:
         inside = (columns >= 0) & (columns < QUERIES)
         at = columns.clamp(0, QUERIES - 1)[..., None].expand(-1, -1, tokens.shape[-1])
         embeds = torch.where(inside[..., None], tokens.gather(1, at), language.embed(ids))
-        return loss_of(embeds, labels, weights), queries.float()
+        return loss_of(embeds, labels, weights), queries.float(), tokens
 
     return loss
 

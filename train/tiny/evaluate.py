@@ -8,7 +8,7 @@ model scores then, it guesses.
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from minigpt4.images import to_pixel_values
 from minigpt4.models.minigpt4 import MiniGPT4
 from minigpt4.prompt_formats import TINY
 from train.cartoon.asking import QUESTION_TYPES, ask, follow_up
+from train.cartoon.casual import casual
 from train.cartoon.draw import draw_scene
 from train.cartoon.scene import HELD_OUT_PAIRS, HELD_OUT_SEEDS, Scene, make_scene
 from train.cartoon.wordings import DESCRIBE_INSTRUCTIONS
@@ -184,6 +185,14 @@ def _one(
     return Asked(scene, turns, then.answer, question_type, then.kind)
 
 
+def said_loosely(asked: Asked) -> Asked:
+    """The same question as people type it, see `casual`."""
+    rng = random.Random(f"loosely-{asked.scene.seed}-{asked.question_type}")
+    turn = asked.turns[-1]
+    loose = replace(turn, question=casual(turn.question, rng))
+    return replace(asked, turns=(*asked.turns[:-1], loose))
+
+
 def answers_to(
     model: MiniGPT4,
     asked: Sequence[Asked],
@@ -276,13 +285,15 @@ def evaluate(
         model: The whole model, projection included.
         scenes: Held-out scenes with pairs of colour and kind that training has seen.
         pairs: Held-out scenes with a pair that training has never seen.
-        wordings: Questions of every type in wordings that training has never used.
+        wordings: Questions of every type in wordings that training has never used, and as many in
+            known wordings said loosely.
     """
     plain = held_out_scenes(scenes)
     unseen = held_out_scenes(pairs, pairs=True)
     asked, asked_unseen = questions_about(plain, scenes), questions_about(unseen, pairs)
     about = [index for index, each in enumerate(asked_unseen) if each.about_unseen_pair]
     reworded = questions_about(plain, wordings, held_out_wording=True)
+    loose = [said_loosely(each) for each in questions_about(plain, wordings)]
     answers, on_unseen = answers_to(model, asked), answers_to(model, asked_unseen)
     return {
         "number": dict(Counter(each.question_type for each in asked)),
@@ -294,6 +305,7 @@ def evaluate(
             [asked_unseen[index] for index in about], [on_unseen[index] for index in about]
         ),
         "unseen_wordings": scores_of(reworded, answers_to(model, reworded)),
+        "loosely": scores_of(loose, answers_to(model, loose)),
         "failures": failure_share(answers),
         "false_alarms": share(sum(judging.is_hedged(each.text) for each in answers), len(answers)),
         "descriptions": description_scores(model, plain),

@@ -5,7 +5,7 @@ when it is needed and seen once.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from train.cartoon.scene import (
     make_scene,
     with_random_word,
 )
+from train.tiny import false_colors
 from train.tiny.attributes import (
     IGNORED,
     Labels,
@@ -38,9 +39,10 @@ from train.tiny.attributes import (
     labels_of,
 )
 from train.tiny.compiling import reduced_precision
+from train.tiny.false_colors import Matrix
 from train.tiny.steps import StepSettings, load_weights, train_steps
 
-_LUMINANCE = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+_GRAY: Matrix = ((0.299, 0.587, 0.114),) * 3
 _PLAIN = torch.tensor([BACKGROUNDS.index(name) for name in PLAIN_BACKGROUNDS])
 
 
@@ -58,6 +60,7 @@ class EyeSettings:
         sketch_share: Share of the pictures that are page sketches.
         gray_share: Share of the pictures that are shown without colour. Every kind misses one
             colour in training; without these the eye learns which kinds a colour rules out.
+        false_color_share: Share of the pictures whose hues are turned, for the same reason.
         letter_weight: Of the queries' letters in the loss.
         patch_weight: Of everything that is asked behind the vision encoder, but letters.
         patch_letter_weight: Of letters and ranks behind the vision encoder.
@@ -71,7 +74,8 @@ class EyeSettings:
     random_word_share: float = 0.5
     strange_share: float = 0.06
     sketch_share: float = 0.05
-    gray_share: float = 0.35
+    gray_share: float = 0.25
+    false_color_share: float = 0.25
     letter_weight: float = 1.0
     patch_weight: float = 0.5
     patch_letter_weight: float = 0.5
@@ -118,22 +122,22 @@ class Eye(nn.Module):
 
 
 def pixel_values(
-    scenes: Sequence[Scene], preset: Preset, gray: torch.Tensor | None = None
+    scenes: Sequence[Scene], preset: Preset, colors: Mapping[int, Matrix] | None = None
 ) -> torch.Tensor:
     """Draws scenes at the size the vision encoder reads: `(B, 3, S, S)`.
 
     Args:
         scenes: What to draw.
         preset: Sizes, mean and deviation of the colours.
-        gray: `(B,)`, which are shown without colour.
+        colors: For some of the scenes, by their index, what their RGB values are turned by.
     """
     size = preset.vision.image_size
     drawn = np.stack([np.asarray(draw_scene(scene, size)) for scene in scenes])
     values = (
         torch.from_numpy(drawn).to(torch.get_default_device()).permute(0, 3, 1, 2).float() / 255
     )
-    if gray is not None:
-        values[gray] = (values[gray] * _LUMINANCE.to(values.device)).sum(dim=1, keepdim=True)
+    for row, matrix in (colors or {}).items():
+        values[row] = false_colors.apply(values[row], matrix)
     mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
     return (values - mean[:, None, None]) / std[:, None, None]
 
@@ -156,33 +160,67 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
     return scene
 
 
-def training_batch(step: int, settings: EyeSettings) -> tuple[torch.Tensor, Labels]:
-    """Pixel values `(B, 3, S, S)` and labels of a step; they depend on the step alone."""
+@dataclass(frozen=True, slots=True)
+class EyeBatch:
+    """The pictures of one step.
+
+    Attributes:
+        scenes: What they show.
+        values: Pixel values `(B, 3, S, S)`.
+        labels: What the heads are asked.
+        untrue: `(B,)`, which are shown without colour or in false ones.
+    """
+
+    scenes: tuple[Scene, ...]
+    values: torch.Tensor
+    labels: Labels
+    untrue: torch.Tensor
+
+
+def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
+    """The pictures of a step; they depend on the step alone."""
     size = settings.steps.batch_size
     first = settings.first_seed + step * size
-    scenes = [training_scene(first + each, settings) for each in range(size)]
+    scenes = tuple(training_scene(first + each, settings) for each in range(size))
     labels = labels_of(scenes, settings.preset.vision.grid)
     rng = random.Random(f"gray-{step}")
-    gray = torch.tensor([rng.random() < settings.gray_share for _ in scenes])
-    labels["color"][gray] = IGNORED
+    colors: dict[int, Matrix] = {}
+    for row, scene in enumerate(scenes):
+        draw = rng.random()
+        if draw < settings.gray_share:
+            colors[row] = _GRAY
+        elif draw < settings.gray_share + settings.false_color_share:
+            colors[row] = false_colors.false_colors(scene, rng) or _GRAY
+    untrue = torch.zeros(len(scenes), dtype=torch.bool)
+    untrue[list(colors)] = True
+    labels["color"][untrue] = IGNORED
     # Plain backgrounds are one without colour.
-    labels["background"][gray & torch.isin(labels["background"], _PLAIN.to(gray.device))] = IGNORED
-    return pixel_values(scenes, settings.preset, gray), labels
+    plain = torch.isin(labels["background"], _PLAIN.to(untrue.device))
+    labels["background"][untrue & plain] = IGNORED
+    return EyeBatch(scenes, pixel_values(scenes, settings.preset, colors), labels, untrue)
 
 
 def eye_losses(
-    eye: Eye, values: torch.Tensor, labels: Labels, settings: EyeSettings
-) -> dict[str, torch.Tensor]:
-    """The weighted parts of the loss by name; those behind the vision encoder begin `patch_`."""
+    eye: Eye, batch: EyeBatch, settings: EyeSettings
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """What the heads get wrong, and the query output that they were asked about.
+
+    Returns:
+        The weighted parts of the loss by name, those behind the vision encoder beginning `patch_`,
+        and `(B, Q, Dq)`.
+    """
+    labels = batch.labels
     with reduced_precision():
-        asked, patches = eye(values)
+        features = eye.vision(batch.values)
+        queries = eye.qformer(features)
+        asked, patches = eye.query_heads(queries), eye.patch_heads(features)
     losses = attribute_losses(asked, labels)
     losses["letter"] = settings.letter_weight * losses["letter"]
     for name, loss in attribute_losses(patches, labels).items():
         on_letters = name.endswith(("_letter", "_rank"))
         weight = settings.patch_letter_weight if on_letters else settings.patch_weight
         losses[f"patch_{name}"] = weight * loss
-    return losses
+    return losses, queries.float()
 
 
 def train_eye(
@@ -212,7 +250,7 @@ def train_eye(
 
     def loss_of(step: int) -> torch.Tensor:
         nonlocal count
-        losses = eye_losses(eye, *training_batch(step, settings), settings)
+        losses, _ = eye_losses(eye, training_batch(step, settings), settings)
         for name, loss in losses.items():
             sums[name] = sums.get(name, torch.zeros(())) + loss.detach()
         count += 1

@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check-every", type=int, default=default.steps.check_every)
     parser.add_argument("--sign-share", type=float, default=default.sign_share)
     parser.add_argument("--gray-share", type=float, default=default.gray_share)
+    parser.add_argument("--false-color-share", type=float, default=default.false_color_share)
     parser.add_argument("--first-seed", type=int, default=0, help="of the pictures to learn from")
     parser.add_argument("--threads", type=int, default=1, help="of the processor")
     parser.add_argument("--warm-start", type=Path, help="weights of an earlier run to begin from")
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default,
         sign_share=chosen.sign_share,
         gray_share=chosen.gray_share,
+        false_color_share=chosen.false_color_share,
         first_seed=chosen.first_seed,
         steps=steps,
     )

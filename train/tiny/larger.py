@@ -6,9 +6,10 @@ from typing import TypeVar
 
 from train.tiny.bridge import BridgeSettings
 from train.tiny.eye import EyeSettings
+from train.tiny.fitting import FittingSettings
 from train.tiny.language import LanguageSettings
 
-_Settings = TypeVar("_Settings", LanguageSettings, EyeSettings, BridgeSettings)
+_Settings = TypeVar("_Settings", LanguageSettings, EyeSettings, FittingSettings, BridgeSettings)
 
 
 def larger(settings: _Settings, times: int) -> _Settings:

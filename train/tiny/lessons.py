@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,6 +16,7 @@ from train.cartoon.asking import (
     dialogue,
     small_talk,
 )
+from train.cartoon.casual import casual
 from train.cartoon.describe import caption
 from train.cartoon.mixture import mixed_scene
 from train.cartoon.scene import Scene, with_random_word
@@ -26,10 +27,11 @@ from train.tiny.slots import QUERIES, TAGS, FusedSlots, inner_pieces
 
 # Of the scenes of a language model's lessons: it has little to learn about them.
 STRANGE_SHARE = 0.04
-SKETCH_SHARE = 0.08
+SKETCH_SHARE = 0.15
 
 # A row holds one text of each of these; the rest of the row is empty.
 _MOST_QUESTIONS = 9
+_CASUAL_SHARE = 0.3
 # Of the signs; see `with_random_word`.
 _RANDOM_WORD_SHARE = 0.5
 
@@ -80,7 +82,7 @@ class Lessons:
             most_things: The most objects of a scene.
             plain_weight: Of words that carry nothing seen, where it is not that of all lessons.
         """
-        rows = self.rows(seeds, most_things)
+        rows = self.rows(seeds, most_things, any_pairs=True)
         return self.batch(rows, length=self._length, plain_weight=plain_weight)
 
     def rows(
@@ -90,6 +92,7 @@ class Lessons:
         *,
         strange_share: float = STRANGE_SHARE,
         sketch_share: float = SKETCH_SHARE,
+        any_pairs: bool = False,
     ) -> list[tuple[Scene, PromptTokens]]:
         """Scenes with what is said about them; the same seeds always give the same rows.
 
@@ -98,6 +101,8 @@ class Lessons:
             most_things: The most objects of a scene.
             strange_share: How many of the scenes are no drawings of this world.
             sketch_share: How many of the scenes are page sketches.
+            any_pairs: Whether the scenes have colours on kinds that no drawing of training shows.
+                A language model has read of everything; only the eye must not have seen it.
         """
         samples = []
         for seed in seeds:
@@ -109,6 +114,7 @@ class Lessons:
                 sketch_share=sketch_share,
                 max_things=most_things,
                 max_sketched=min(max(most_things, 2), MAX_SKETCHED),
+                any_pairs=any_pairs,
             )
             if rng.random() < _RANDOM_WORD_SHARE:
                 scene = with_random_word(scene, rng)
@@ -164,9 +170,12 @@ class Lessons:
         if draw < 0.06:
             conversation = _without_picture(scene, rng)
         else:
-            exchanges = dialogue(scene, rng, _MOST_QUESTIONS)
+            exchanges = dialogue(scene, rng, _MOST_QUESTIONS, casual_share=_CASUAL_SHARE)
             if draw < 0.22:
-                exchanges.insert(rng.randrange(3), ask_to_describe(scene, rng))
+                wanted = ask_to_describe(scene, rng)
+                if rng.random() < _CASUAL_SHARE:
+                    wanted = replace(wanted, question=casual(wanted.question, rng))
+                exchanges.insert(rng.randrange(3), wanted)
             conversation = conversation_of(exchanges)
         turns = conversation.turns
         tokens = self.tokens(render(conversation, TINY))
@@ -179,7 +188,7 @@ class Lessons:
 def _without_picture(scene: Scene, rng: random.Random) -> Conversation:
     """A chat before any picture is attached: small talk goes on, questions are turned down."""
     turns = []
-    for exchange in dialogue(scene, rng, 6):
+    for exchange in dialogue(scene, rng, 6, casual_share=_CASUAL_SHARE):
         if rng.random() < 0.3:
             talk = small_talk(rng)
             turns.append(Turn(talk.question, talk.answer))

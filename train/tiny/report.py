@@ -71,7 +71,8 @@ def card_scores(scores: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, f
     """What the card of a saved model shows: stage, measure, and right answers or shares by name."""
     final = scores["stage2"]
     told: dict[str, dict[str, Mapping[str, float]]] = {"stage2": {"number": final["number"]}}
-    for measure in ("answers", "blind", "unseen_pairs", "about_unseen_pairs", "unseen_wordings"):
+    pairs = ("unseen_pairs", "about_unseen_pairs")
+    for measure in ("answers", "blind", *pairs, "unseen_wordings", "loosely"):
         told["stage2"][measure] = {name: of["right"] for name, of in final[measure].items()}
     for measure in ("descriptions", "descriptions_blind", "descriptions_unseen_pairs"):
         told["stage2"][measure] = final[measure]

@@ -41,6 +41,7 @@ def answer_table(scores: Mapping[str, Any]) -> str:
         "blind there": final["blind_unseen_pairs"],
         "about the pair": final["about_unseen_pairs"],
         "unseen wordings": final["unseen_wordings"],
+        "said loosely": final["loosely"],
     }
     rows = []
     for name, score in final["answers"].items():

@@ -18,6 +18,8 @@ BACKGROUND_QUERY = CELLS
 FIRST_LETTER_QUERY = CELLS + 1
 QUERIES = CELLS + 1 + LONGEST_WORD
 _MOST_WORDS = 5
+_DOUBTED = 0.15
+"""Share of the words that are mixed with others."""
 
 # A closing tag stands for the one piece between its brackets, which opens the element too.
 TAGS = {"title": "</h>", "button": "</button>", "list": "</ul>", "image": "</img>"}
@@ -72,12 +74,14 @@ class FusedSlots:
         Args:
             ids: From `ids`.
             noise: How far a slot may be off, as a share of the length of one word's embedding: no
-                eye is perfect, and what follows must bear it.
+                eye is perfect, and what follows must bear it. Some words are also mixed with what
+                stands in their stead in another slot, as an eye does that doubts between two.
             generator: Where the noise comes from.
         """
         embeddings = self._language.embed(ids.clamp(min=0))
         weights = (ids >= 0).to(embeddings.dtype)
         if noise > 0:
+            embeddings = doubted(embeddings, ids, noise, generator)
             strength = 1 + noise * (torch.rand(ids.shape, generator=generator) - 0.5)
             weights = weights * strength
         slots = (embeddings * weights[..., None]).sum(dim=2)
@@ -99,3 +103,20 @@ class FusedSlots:
             message = f"The tokenizer splits {word!r} into {len(ids)} pieces; a slot needs one."
             raise ValueError(message)
         return ids[0]
+
+
+def doubted(
+    embeddings: torch.Tensor, ids: torch.Tensor, noise: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Embeddings `(B, Q, W, D)` of which some have a share of another slot's word in them.
+
+    A slot's words stand in the same order everywhere, so that a colour meets a colour.
+    """
+    count = ids.shape[0] * ids.shape[1]
+    others = torch.randperm(count, generator=generator)
+    other_ids = ids.flatten(0, 1)[others].reshape(ids.shape)
+    share = noise * torch.rand(ids.shape, generator=generator)
+    asked = torch.rand(ids.shape, generator=generator) < _DOUBTED
+    share = torch.where(asked & (ids >= 0) & (other_ids >= 0), share, 0.0)[..., None]
+    mixed = embeddings.flatten(0, 1)[others].reshape(embeddings.shape)
+    return embeddings + share * (mixed - embeddings)

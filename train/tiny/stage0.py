@@ -5,7 +5,8 @@
 1. A tokenizer and a language model, on the picture world's sentences.
 2. A vision encoder and a Q-Former, on its drawings; they do not need the language model, so the two
    run side by side.
-3. The Q-Former once more, through a throwaway projection into the frozen language model.
+3. The eye once more, as a whole through a throwaway projection onto what the language model reads,
+   then the Q-Former through it into the frozen language model itself.
 
 What comes out are the parts that the settings of stages 1 and 2 name under `model`. The same
 command goes on where an earlier run in the same folder stopped.
@@ -23,13 +24,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
+from torch import nn
 
 from minigpt4.models.language import load_language_model
 from train.errors import TrainingError
 from train.tiny import eye_run
-from train.tiny.bridge import Bridge, BridgeSettings, seen_through, train_bridge
+from train.tiny.bridge import BridgeSettings, seen_through, train_bridge
 from train.tiny.eye import Eye, EyeSettings, save_parts
 from train.tiny.eye_scores import held_out, score
+from train.tiny.fitting import FittingSettings, fit_eye
 from train.tiny.language import LanguageSettings, gate, train_language
 from train.tiny.lessons import Lessons
 from train.tiny.steps import load_weights
@@ -50,6 +53,7 @@ def run(
     device: str = "cpu",
     language: LanguageSettings | None = None,
     eye: EyeSettings | None = None,
+    fitting: FittingSettings | None = None,
     bridge: BridgeSettings | None = None,
 ) -> None:
     """Makes the parts, going on from where an earlier run in the same folder stopped.
@@ -62,13 +66,14 @@ def run(
         device: What the parts are trained on: cpu, cuda.
         language: Sizes, data and schedule of the language model.
         eye: Those of the vision encoder and the Q-Former.
-        bridge: Those of the third step.
+        fitting: Those of the third step's first half.
+        bridge: Those of its second half.
 
     Raises:
         TrainingError: If a run was begun with other settings, or the bridge lacks a part.
     """
     language, eye = language or LanguageSettings(), eye or EyeSettings()
-    bridge = bridge or BridgeSettings()
+    fitting, bridge = fitting or FittingSettings(), bridge or BridgeSettings()
     threads = threads or torch.get_num_threads()
     output.mkdir(parents=True, exist_ok=True)
     if only is None:
@@ -86,7 +91,7 @@ def run(
     elif only == "vision":
         make_eye(output, eye, threads, device)
     else:
-        make_bridge(output, eye, bridge, threads, device)
+        make_bridge(output, eye, fitting, bridge, threads=threads, device=device)
 
 
 def make_language(
@@ -114,7 +119,9 @@ def make_eye(output: Path, settings: EyeSettings, threads: int, device: str = "c
 def make_bridge(
     output: Path,
     eye_settings: EyeSettings,
+    fitting: FittingSettings,
     settings: BridgeSettings,
+    *,
     threads: int,
     device: str = "cpu",
 ) -> None:
@@ -135,17 +142,32 @@ def make_bridge(
     load_weights(eye, output / "eye.pt")
     language = load_language_model(output / "language", torch.float32, device=torch.device(device))
     lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
-    scenes, report = held_out(settings.held_out_scenes), reporter(output, "bridge")
+    scenes = held_out(settings.held_out_scenes)
+    reports = {title: reporter(output, title) for title in ("fitting", "bridge")}
 
-    def check(bridge: Bridge, step: int) -> None:
-        see = seen_through(eye, bridge.projection, preset)
+    def check(projection: nn.Module, step: int, title: str) -> None:
+        see = seen_through(eye, projection, preset)
         answered = gate(language, lessons, settings.questions, see=see)
         mean = sum(answered.values()) / len(answered)
         named = {f"eye_{name}": each for name, each in score(eye, scenes, preset).items()}
-        report({"step": step, "mean": mean, **answered, **named})
+        reports[title]({"step": step, "mean": mean, **answered, **named})
 
-    state = output / "state-bridge.pt"
-    bridge = train_bridge(eye, language, settings, preset=preset, state=state, check=check)
+    fitted = fit_eye(
+        eye,
+        language,
+        fitting,
+        eye_settings,
+        state=output / "state-fitting.pt",
+        check=lambda fitted, step: check(fitted.projection, step, "fitting"),
+    )
+    bridge = train_bridge(
+        fitted,
+        language,
+        settings,
+        preset=preset,
+        state=output / "state-bridge.pt",
+        check=lambda bridge, step: check(bridge.projection, step, "bridge"),
+    )
     torch.save(bridge.projection.state_dict(), output / "throwaway.pt")
     save_parts(eye, output, preset)
 
@@ -176,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         TrainingError: If a run was begun with other settings, or the bridge lacks a part.
     """
     language, eye, bridge = LanguageSettings(), EyeSettings(), BridgeSettings()
+    fitting = FittingSettings()
     parser = argparse.ArgumentParser(
         prog="python -m train.tiny.stage0",
         description=__doc__,
@@ -184,7 +207,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument("--only", choices=PARTS, help="make one part, leave the others")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the processor")
-    settings: dict[str, Any] = {"language": language, "eye": eye, "bridge": bridge}
+    settings: dict[str, Any] = {
+        "language": language,
+        "eye": eye,
+        "fitting": fitting,
+        "bridge": bridge,
+    }
     for name, of in settings.items():
         parser.add_argument(f"--{name}-steps", type=int, default=of.steps.steps)
     chosen = parser.parse_args(arguments)

@@ -1,5 +1,6 @@
 """The Q-Former's second lesson and stage 0 as a whole, in two steps each."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -23,12 +24,12 @@ from train.tiny.bridge import (
     Bridge,
     BridgeSettings,
     answer_loss_through,
-    fit_projection,
-    seen_through,
     slot_starts,
+    train_bridge,
 )
 from train.tiny.evaluate import FIRST_SEED as FIRST_EVALUATED
 from train.tiny.eye import Eye, EyeSettings, load_weights, pixel_values, save_eye
+from train.tiny.fitting import Fitted, FittingSettings
 from train.tiny.language import answer_loss_of, place_slots
 from train.tiny.lessons import Lessons
 
@@ -38,7 +39,9 @@ SMALL_PRESET = replace(
     qformer=replace(TINY_PRESET.qformer, depth=1, intermediate=64),
 )
 EYE = EyeSettings(preset=SMALL_PRESET, held_out_scenes=4, steps=steps(2))
-BRIDGE = BridgeSettings(held_out_scenes=4, questions=1, fitted_on=8, length=200, steps=steps(2))
+FITTING = FittingSettings(solved_on=8, steps=steps(2))
+BRIDGE = BridgeSettings(held_out_scenes=4, questions=1, length=200, steps=steps(2))
+THIRD = {"eye": EYE, "fitting": FITTING, "bridge": BRIDGE}
 
 
 @pytest.fixture
@@ -55,10 +58,10 @@ def test_slots_are_placed_as_in_the_language_models_own_training(eye, language):
     bare = (make_scene(0), lessons.tokens(render(talk, TINY)))  # no picture is attached
     rows = [*rows[:3], bare]
     batch = lessons.batch(rows, length=200)
-    bridge = Bridge(eye, language.width).eval()
+    bridge = Bridge(eye, nn.Linear(SMALL_PRESET.qformer.width, language.width)).eval()
     with torch.no_grad():
         features = eye.vision(pixel_values([scene for scene, _ in rows], SMALL_PRESET))
-        found, queries = answer_loss_through(bridge, language)(
+        found, queries, seen = answer_loss_through(bridge, language)(
             features, batch.ids, slot_starts(batch), batch.labels, batch.weights
         )
         tokens = bridge.projection(eye.qformer(features))
@@ -68,28 +71,37 @@ def test_slots_are_placed_as_in_the_language_models_own_training(eye, language):
     # Half of the way is computed in bfloat16 where the processor has it: 8 bits of fraction.
     assert found.item() == pytest.approx(wanted.item(), rel=2e-2)
     assert queries.shape == (4, SMALL_PRESET.qformer.queries, SMALL_PRESET.qformer.width)
-
-
-def test_a_fitted_projection_is_nearer_to_fused_slots(eye, language):
-    lessons = Lessons(language, plain_weight=0.2, length=200)
-    scenes = [make_scene(seed) for seed in range(40)]
-    slots = lessons.slots.embed(lessons.slots.ids(scenes), 0.0, torch.Generator())
-    projection = nn.Linear(SMALL_PRESET.qformer.width, language.width)
-    with torch.no_grad():
-        fit_projection(eye, projection, lessons, scenes, SMALL_PRESET)
-        found = seen_through(eye, projection, SMALL_PRESET)(scenes)
-    mean = slots.mean(dim=(0, 1))
-    assert (found - slots).square().mean() < 0.9 * (slots - mean).square().mean()
+    assert torch.allclose(seen, tokens, atol=0.05)
 
 
 def test_the_bridge_changes_the_qformer_alone(eye, language, output, uncompiled):
+    fitted = Fitted(eye, language.width)
+    vision, qformer = (copy.deepcopy(part.state_dict()) for part in (eye.vision, eye.qformer))
+    words = copy.deepcopy(language.model.state_dict())
+    bridge = train_bridge(
+        fitted,
+        language,
+        BRIDGE,
+        preset=SMALL_PRESET,
+        state=output / "state.pt",
+        check=lambda *_: None,
+    )
+    assert all(each.equal(vision[name]) for name, each in eye.vision.state_dict().items())
+    assert all(each.equal(words[name]) for name, each in language.model.state_dict().items())
+    assert not eye.qformer.query_tokens.equal(qformer["query_tokens"])
+    assert bridge.qformer is eye.qformer
+
+
+def test_the_third_step_fits_the_eye_and_leaves_the_language_model(
+    eye, language, output, uncompiled
+):
     save_eye(eye, output / "eye.pt")
     language.model.save_pretrained(output / "language")
-    stage0.run(output, only="bridge", threads=1, eye=EYE, bridge=BRIDGE)
+    stage0.run(output, only="bridge", threads=1, **THIRD)
     vision = VisionEncoder(SMALL_PRESET.vision)
     load_part(output / "vision.safetensors", vision, "vision", preset=SMALL_PRESET.name)
     before = eye.vision.state_dict()
-    assert all(each.equal(before[name]) for name, each in vision.state_dict().items())
+    assert not all(each.equal(before[name]) for name, each in vision.state_dict().items())
     qformer = QFormer(SMALL_PRESET.qformer, SMALL_PRESET.vision.width)
     load_part(output / "qformer.safetensors", qformer, "qformer", preset=SMALL_PRESET.name)
     assert not qformer.query_tokens.equal(eye.qformer.query_tokens)
@@ -97,33 +109,35 @@ def test_the_bridge_changes_the_qformer_alone(eye, language, output, uncompiled)
     assert all(each.equal(again[name]) for name, each in language.model.state_dict().items())
     thrown = torch.load(output / "throwaway.pt", weights_only=True)
     assert thrown["weight"].shape == (language.width, SMALL_PRESET.qformer.width)
-    (line,) = (output / "scores-bridge.jsonl").read_text().splitlines()
-    assert {"step", "mean", "count", "describe", "eye_kind"} <= json.loads(line).keys()
+    for title in ("fitting", "bridge"):
+        (line,) = (output / f"scores-{title}.jsonl").read_text().splitlines()
+        assert {"step", "mean", "count", "describe", "eye_kind"} <= json.loads(line).keys()
 
 
 def test_a_killed_bridge_goes_on_where_it_stood(eye, language, output, uncompiled, monkeypatch):
     save_eye(eye, output / "eye.pt")
     language.model.save_pretrained(output / "language")
-    four = replace(BRIDGE, steps=steps(4))
-    stage0.run(output, only="bridge", threads=1, eye=EYE, bridge=four)
+    four = THIRD | {"bridge": replace(BRIDGE, steps=steps(4))}
+    stage0.run(output, only="bridge", threads=1, **four)
     straight = (output / "qformer.safetensors").read_bytes()
-    for name in ("state-bridge.pt", "qformer.safetensors"):
+    for name in ("state-bridge.pt", "state-fitting.pt", "qformer.safetensors"):
         (output / name).unlink()
 
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
-    # After the state of step 2 is written, before step 4 is.
+    # After the fitting and the bridge's state of step 2 are written, before that of step 4 is.
     real, calls = stage0.score, []
 
-    def dies_the_second_time(*given):
+    def dies_the_third_time(*given):
         calls.append(1)
-        return kill() if len(calls) == 2 else real(*given)
+        return kill() if len(calls) == 3 else real(*given)
 
-    monkeypatch.setattr(stage0, "score", dies_the_second_time)
+    monkeypatch.setattr(stage0, "score", dies_the_third_time)
     with pytest.raises(KeyboardInterrupt):
-        stage0.run(output, only="bridge", threads=1, eye=EYE, bridge=four)
-    stage0.run(output, only="bridge", threads=1, eye=EYE, bridge=four)
+        stage0.run(output, only="bridge", threads=1, **four)
+    assert (output / "state-bridge.pt").is_file()
+    stage0.run(output, only="bridge", threads=1, **four)
     assert (output / "qformer.safetensors").read_bytes() == straight
 
 
@@ -147,10 +161,10 @@ def test_the_command_gives_each_part_its_steps(monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr(stage0, "run", lambda output, **kwargs: given.update(kwargs))
     arguments = ["--output", str(tmp_path), "--only", "vision", "--threads", "1"]
-    stage0.main([*arguments, "--eye-steps", "7", "--bridge-steps", "9"])
+    stage0.main([*arguments, "--eye-steps", "7", "--bridge-steps", "9", "--fitting-steps", "8"])
     assert given["only"] == "vision"
     assert given["threads"] == 1
-    assert (given["eye"].steps.steps, given["bridge"].steps.steps) == (7, 9)
+    assert [given[name].steps.steps for name in ("eye", "fitting", "bridge")] == [7, 8, 9]
     assert given["language"] == type(given["language"])()
 
 

@@ -188,6 +188,23 @@ def test_questions_are_of_held_out_scenes_and_can_be_worded_anew():
     assert not texts & {turn.question for each in anew for turn in each.turns}
 
 
+def test_a_question_said_loosely_keeps_its_truth_and_earlier_turns():
+    asked = evaluate.questions_about(evaluate.held_out_scenes(30), 5)
+    loose = [evaluate.said_loosely(each) for each in asked]
+    for one, other in zip(asked, loose, strict=True):
+        assert (one.scene, one.answer, one.turns[:-1]) == (
+            other.scene,
+            other.answer,
+            other.turns[:-1],
+        )
+        assert one.turns[-1].images == other.turns[-1].images
+    changed = sum(
+        a.turns[-1].question != b.turns[-1].question for a, b in zip(asked, loose, strict=True)
+    )
+    assert changed > 0.5 * len(asked)
+    assert loose == [evaluate.said_loosely(each) for each in asked]
+
+
 def test_held_out_pairs_are_told_apart():
     scenes = evaluate.held_out_scenes(40, pairs=True)
     asked = evaluate.questions_about(scenes, 40)

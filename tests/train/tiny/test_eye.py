@@ -126,27 +126,47 @@ def test_of_two_letters_in_one_half_the_one_nearer_to_its_centre_is_asked_for():
 
 
 def test_a_batch_depends_on_its_step_alone():
-    values, labels = training_batch(3, SETTINGS)
+    batch = training_batch(3, SETTINGS)
     torch.manual_seed(123)
-    again, labels_again = training_batch(3, SETTINGS)
-    other, _ = training_batch(4, SETTINGS)
-    assert torch.equal(values, again)
-    assert all(torch.equal(each, labels_again[name]) for name, each in labels.items())
-    assert not torch.equal(values, other)
+    again, other = training_batch(3, SETTINGS), training_batch(4, SETTINGS)
+    assert torch.equal(batch.values, again.values)
+    assert all(torch.equal(each, again.labels[name]) for name, each in batch.labels.items())
+    assert torch.equal(batch.untrue, again.untrue)
+    assert not torch.equal(batch.values, other.values)
 
 
 def test_pictures_without_colour_are_not_asked_about_it():
     settings = replace(SETTINGS, gray_share=1.0, strange_share=0.3, steps=steps(4, batch_size=40))
-    values, labels = training_batch(0, settings)
+    batch = training_batch(0, settings)
+    values, labels = batch.values, batch.labels
     mean, std = torch.tensor(SMALL.mean)[:, None, None], torch.tensor(SMALL.std)[:, None, None]
     plain = values * std + mean
     assert (plain.amax(dim=1) - plain.amin(dim=1)).max() < 1e-5
     assert (labels["color"] == IGNORED).all()
+    assert batch.untrue.all()
     asked = set(labels["background"].tolist()) - {IGNORED}
     page = len(BACKGROUNDS)
     colored = map(BACKGROUNDS.index, ("field", "beach", "night", "room", "sea"))
     assert asked <= {*colored, page, STRANGE}
     assert STRANGE in asked
+
+
+def test_some_pictures_come_in_false_colours_and_are_not_asked_about_them():
+    settings = replace(
+        SETTINGS, gray_share=0.0, false_color_share=0.5, steps=steps(4, batch_size=40)
+    )
+    batch = training_batch(0, settings)
+    plain = pixel_values(batch.scenes, SMALL)
+    changed = (batch.values - plain).abs().amax(dim=(1, 2, 3)) > 0.05
+    assert changed[~batch.untrue].sum() == 0
+    assert 0.2 < batch.untrue.float().mean() < 0.8
+    assert changed[batch.untrue].float().mean() > 0.5  # black and white ones look as before
+    assert (batch.labels["color"][batch.untrue] == IGNORED).all()
+    there = batch.labels["kind"] != NO_KIND
+    drawn = torch.tensor([not scene.is_page for scene in batch.scenes])[:, None]
+    asked = batch.labels["color"][there & drawn & ~batch.untrue[:, None]]
+    assert len(asked) > 0
+    assert (asked != IGNORED).all()
 
 
 def test_training_pictures_have_the_shares_asked_for_and_never_what_is_held_out():
@@ -198,7 +218,8 @@ def test_empty_cells_do_not_drown_the_few_that_hold_something():
 
 def test_parts_of_the_loss_reach_every_weight_but_are_not_all_asked_of_both_ends():
     eye = Eye(SMALL)
-    losses = eye_losses(eye, *training_batch(0, SETTINGS), SETTINGS)
+    losses, queries = eye_losses(eye, training_batch(0, SETTINGS), SETTINGS)
+    assert queries.shape == (len(training_batch(0, SETTINGS).scenes), 22, SMALL.qformer.width)
     assert {"kind", "third", "letter", "patch_kind", "patch_left_rank"} <= set(losses)
     assert "patch_third" not in losses
     torch.stack(list(losses.values())).sum().backward()

@@ -10,7 +10,7 @@ from minigpt4.models.minigpt4 import IGNORED
 from minigpt4.prompt_formats import TINY
 from tests.train.tiny.conftest import SMALL
 from train.cartoon.asking import ATTRIBUTE_WORDS
-from train.cartoon.scene import Scene, Thing, strange_scene
+from train.cartoon.scene import HELD_OUT_PAIRS, Scene, Thing, make_scene, strange_scene
 from train.cartoon.words import SIGN_WORDS, UNSEEN_SIGN_WORDS
 from train.samples import conversation_of
 from train.tiny import language as training
@@ -21,6 +21,7 @@ from train.tiny.slots import (
     FIRST_LETTER_QUERY,
     QUERIES,
     FusedSlots,
+    doubted,
     slot_words,
 )
 
@@ -84,8 +85,38 @@ def test_the_same_seeds_give_the_same_batch(lessons):
     for name in ("ids", "labels", "weights", "slot_rows", "slot_starts", "words"):
         assert getattr(first, name).equal(getattr(again, name)), name
     assert not first.ids.equal(other.ids)
-    rows = lessons.rows(range(8), 6)
+    rows = lessons.rows(range(8), 6, any_pairs=True)
     assert lessons.batch(rows, length=LENGTH).ids.equal(first.ids)
+
+
+def test_texts_alone_tell_of_pairs_that_no_picture_shows(lessons):
+    def pairs(scenes):
+        return {(thing.color, thing.kind) for scene in scenes for thing in scene.things}
+
+    read = [scene for scene, _ in lessons.rows(range(300), 6, any_pairs=True)]
+    shown = [scene for scene, _ in lessons.rows(range(300), 6)]
+    assert len(pairs(read) & HELD_OUT_PAIRS) > 10
+    assert not pairs(shown) & HELD_OUT_PAIRS
+
+
+def test_a_word_in_doubt_has_a_share_of_another_of_its_sort(language, lessons):
+    ids = lessons.slots.ids([make_scene(seed, min_things=4) for seed in range(16)])
+    plain = language.embed(ids.clamp(min=0))
+    found = doubted(plain, ids, 0.4, torch.Generator().manual_seed(0))
+    assert found.equal(doubted(plain, ids, 0.4, torch.Generator().manual_seed(0)))
+    changed = ((found - plain).abs().amax(dim=-1) > 0).nonzero()
+    assert 0 < len(changed) < 0.2 * (ids >= 0).sum()
+    for row, slot, column in changed.tolist():
+        assert ids[row, slot, column] >= 0
+        others = ids[..., column].unique()
+        others = language.embed(others[others >= 0])
+        shares = (found - plain)[row, slot, column]
+        to_each = others - plain[row, slot, column]
+        lengths = to_each.norm(dim=-1)
+        along = (to_each @ shares) / lengths.square().clamp(min=1e-9)
+        fits = ((along[:, None] * to_each - shares).norm(dim=-1) < 1e-4) & (lengths > 0)
+        assert fits.any()
+        assert 0 < along[fits].max() < 0.4
 
 
 def test_rows_are_never_longer_than_told_and_nearly_full(lessons):

@@ -15,6 +15,8 @@ from train.settings import ROOT, parts_overrides
 from train.tiny import slots, stage0
 from train.tiny.bridge import FIRST_SEED, BridgeSettings
 from train.tiny.eye import EyeSettings
+from train.tiny.fitting import FIRST_SEED as FIRST_FITTED
+from train.tiny.fitting import FittingSettings
 from train.tiny.language import LanguageSettings
 
 
@@ -23,11 +25,13 @@ def test_slots_and_the_preset_count_the_same_queries() -> None:
 
 
 def test_no_part_trains_on_a_held_out_seed() -> None:
-    language, eye, bridge = (
-        each.steps for each in (LanguageSettings(), EyeSettings(), BridgeSettings())
+    language, eye, fitted, bridge = (
+        each.steps
+        for each in (LanguageSettings(), EyeSettings(), FittingSettings(), BridgeSettings())
     )
     assert language.steps * language.batch_size < HELD_OUT_SEEDS
     assert eye.steps * eye.batch_size < HELD_OUT_SEEDS
+    assert FIRST_FITTED + fitted.steps * fitted.batch_size < HELD_OUT_SEEDS
     assert FIRST_SEED + bridge.steps * bridge.batch_size < HELD_OUT_SEEDS
 
 
@@ -37,8 +41,11 @@ def test_from_nothing_to_an_answer(output: Path, tmp_path: Path) -> None:
     few = EyeSettings(steps=steps(2), held_out_scenes=4)
     stage0.run(output, only="language", threads=1, language=SMALL)
     stage0.run(output, only="vision", threads=1, eye=few)
-    bridge = BridgeSettings(length=200, steps=steps(2), held_out_scenes=4, questions=2, fitted_on=8)
-    stage0.run(output, only="bridge", threads=1, eye=few, bridge=bridge)
+    third = {
+        "fitting": FittingSettings(steps=steps(2), solved_on=8),
+        "bridge": BridgeSettings(length=200, steps=steps(2), held_out_scenes=4, questions=2),
+    }
+    stage0.run(output, only="bridge", threads=1, eye=few, **third)
     parts = parts_overrides(output)
     for stage, start in ((1, ""), (2, f"start={tmp_path / 'run1' / 'projection.safetensors'}")):
         short = ["schedule.steps=2", "schedule.warmup_steps=1", "batch_size=2", "check_pictures=1"]
