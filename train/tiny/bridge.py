@@ -53,19 +53,19 @@ class BridgeSettings:
     heads_weight: float = 0.3
     slot_weight: float = 0.3
     strange_share: float = 0.05
-    sketch_share: float = 0.05
+    sketch_share: float = 0.1
     length: int = 256
-    plain_weight: float = 0.5
+    plain_weight: float = 1.0
     held_out_scenes: int = 200
     questions: int = 60
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=2400,
+            steps=5600,
             batch_size=16,
             learning_rate=8e-4,
             warmup_steps=100,
             weight_decay=0.02,
-            check_every=500,
+            check_every=1400,
         )
     )
 

@@ -44,7 +44,7 @@ class FittingSettings:
     solved_on: int = 1600
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=4000,
+            steps=5000,
             batch_size=32,
             learning_rate=6e-4,
             warmup_steps=100,

@@ -1,12 +1,15 @@
 """Drawings by another hand, and what a model makes of them.
 
-The pictures in `other_hand/` were drawn for this test by someone who had not seen the code of the
-picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen, pixels). No
-training sees them: they tell whether a model knows drawings, or one illustrator.
+The pictures in `other_hand/` were drawn for this test, in two sets, by who had not seen the code of
+the picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen, pixels). No
+training sees them: they tell whether a model knows drawings, or one illustrator. What the first set
+showed changed the world's drawings (pens, lines of the cells); the second was drawn later, and
+first shown to a finished model.
 """
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -19,11 +22,13 @@ from train.tiny.evaluate import answers_to, ask_each, questions_about, scores_of
 FOLDER = Path(__file__).with_name("other_hand")
 # Places are left out: where these things stand, no line of a grid was kept clear.
 _TYPES = ("color", "exists", "exists_color", "count", "total", "background", "sign")
+SETS = ("first", "second")
 _FIRST_SEED = 2_000_000_000
 
 
-def drawings(folder: Path = FOLDER) -> list[tuple[Scene, Image.Image]]:
-    """The pictures and what they show, as its maker wrote it down."""
+def drawings(name: str) -> list[tuple[Scene, Image.Image]]:
+    """The pictures of one of `SETS` and what they show, as its maker wrote it down."""
+    folder = FOLDER / name
     lines = (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines()
     found = []
     for number, line in enumerate(lines):
@@ -47,14 +52,18 @@ def drawings(folder: Path = FOLDER) -> list[tuple[Scene, Image.Image]]:
     return found
 
 
-def other_hand_scores(model: MiniGPT4) -> dict[str, float]:
-    """Shares over all drawings by another hand.
+def other_hand_scores(model: MiniGPT4) -> dict[str, dict[str, float]]:
+    """Shares over all drawings by another hand, by set.
 
     Returns:
-        `number` of drawings and of `things`; of descriptions `recall` and `precision` (kind and
-        colour), `background` and `hedged`; and by type of question the share of right answers.
+        Of each set `number` of drawings and of `things`; of descriptions `recall` and `precision`
+        (kind and colour), `background` and `hedged`; and by type of question the share of right
+        answers.
     """
-    pictures = drawings()
+    return {name: _scores(model, drawings(name)) for name in SETS}
+
+
+def _scores(model: MiniGPT4, pictures: Sequence[tuple[Scene, Image.Image]]) -> dict[str, float]:
     seen = see(model, [picture for _, picture in pictures])
     scenes = [scene for scene, _ in pictures]
     told = ask_each(model, ["Describe this image in detail."] * len(scenes), list(seen))

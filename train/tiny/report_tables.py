@@ -150,20 +150,28 @@ def edge_table(scores: Mapping[str, Any]) -> str:
 
 def other_hand_table(scores: Mapping[str, Any]) -> str:
     """What the model makes of drawings that no code of its world drew."""
-    of = scores["other_hand"]
+    sets = scores["other_hand"]
     titles = {
-        "recall": f"objects named, colour and kind, of {of['things']:.0f} (recall)",
+        "recall": "objects named, colour and kind (recall)",
         "precision": "objects named that are there (precision)",
         "background": "background named",
         "hedged": "drawing taken for none",
     }
-    rows = [[title, _percent(of[key])] for key, title in titles.items()]
-    rows += [
-        [f"question: {key.removeprefix('asked_').replace('_', ' ')}", _percent(value)]
-        for key, value in of.items()
+    asked = {
+        key: f"question: {key.removeprefix('asked_').replace('_', ' ')}"
+        for of in sets.values()
+        for key in of
         if key.startswith("asked_")
+    }
+    rows = [
+        [title, *(_percent(of[key]) for of in sets.values())]
+        for key, title in (titles | asked).items()
     ]
-    return markdown_table([f"{of['number']:.0f} drawings by another hand", "share"], rows)
+    head = [
+        f"{name} set: {of['number']:.0f} drawings, {of['things']:.0f} things"
+        for name, of in sets.items()
+    ]
+    return markdown_table(["drawings by another hand", *head], rows)
 
 
 def size_table(scores: Mapping[str, Any]) -> str:

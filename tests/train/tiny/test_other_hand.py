@@ -3,22 +3,25 @@
 import json
 import random
 
+import pytest
+
 from train.cartoon.asking import ask_to_describe
 from train.cartoon.scene import BACKGROUNDS, COLORS, KINDS, MAX_THINGS, SIZES
 from train.tiny import judging
 from train.tiny.evaluate import questions_about
-from train.tiny.other_hand import FOLDER, drawings
+from train.tiny.other_hand import FOLDER, SETS, drawings
 
 
-def test_every_drawing_is_told_in_the_words_of_the_world():
-    found = drawings()
-    assert len(found) == 48
+@pytest.mark.parametrize(("name", "number"), [("first", 48), ("second", 32)])
+def test_every_drawing_is_told_in_the_words_of_the_world(name, number):
+    found = drawings(name)
+    assert len(found) == number
     assert {thing.kind for scene, _ in found for thing in scene.things} == set(KINDS)
     assert {scene.background for scene, _ in found} == set(BACKGROUNDS)
     for scene, picture in found:
         assert picture.mode == "RGB"
         assert 200 < max(picture.size) <= 300
-        assert len(scene.things) <= MAX_THINGS
+        assert len(scene.things) == len({thing.cell for thing in scene.things}) <= MAX_THINGS
         for thing in scene.things:
             assert (thing.color in COLORS, thing.size in SIZES) == (True, True)
             assert 0 < thing.x < 1
@@ -26,16 +29,19 @@ def test_every_drawing_is_told_in_the_words_of_the_world():
             assert (thing.kind == "sign") == bool(thing.word)
 
 
-def test_every_picture_is_told_about_once():
-    rows = (FOLDER / "truth.jsonl").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("name", SETS)
+def test_every_picture_is_told_about_once(name):
+    folder = FOLDER / name
+    rows = (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines()
     told = [json.loads(row)["file"] for row in rows]
-    assert sorted(told) == sorted(file.name for file in FOLDER.glob("*.png"))
+    assert sorted(told) == sorted(file.name for file in folder.glob("*.png"))
 
 
-def test_true_answers_about_them_are_judged_right():
-    scenes = [scene for scene, _ in drawings()]
+@pytest.mark.parametrize("name", SETS)
+def test_true_answers_about_them_are_judged_right(name):
+    scenes = [scene for scene, _ in drawings(name)]
     asked = questions_about(scenes, len(scenes))
-    assert len(asked) > 400
+    assert len(asked) > 10 * len(scenes) - 100
     assert all(judging.is_right(each.question_type, each.answer, each.answer) for each in asked)
     for scene in scenes:
         counts = dict(
