@@ -161,7 +161,8 @@ def dialogue(
             continue
         told = any(exchange.answer == each.answer for each in exchanges)
         if not told or attempts > 3 * turns or rng.random() < 0.1:
-            if casual_share and rng.random() < casual_share:
+            talk = exchange.question_type == "chat"
+            if casual_share and not talk and rng.random() < casual_share:
                 exchange = replace(exchange, question=casual(exchange.question, rng))
             exchanges.append(exchange)
     return exchanges

@@ -1,19 +1,19 @@
 """Questions as people type them: no capitals, no mark, but a greeting, a please or a thanks."""
 
 import random
+import re
 
-_OPENERS = (
+OPENERS = (
     "Hi,", "Hello,", "Hey,", "Ok,", "Okay,", "So,", "And", "Now", "Well,", "Please,", "Please:",
     "Tell me,", "Say,", "Next question:", "I wonder:", "One more:", "Sorry,", "Look again:",
 )  # fmt: skip
-_CLOSERS = (
+CLOSERS = (
     ", please", " please", ", thanks", " thanks", ", please, thanks", " then", " now", " exactly",
     " here", ", in your opinion", " by the way", ", if I may ask", ", do you know", " pls",
 )  # fmt: skip
-_AFTERWORDS = ("Thanks!", "Thank you.", "Please.", "Thank you!", "Look carefully.", "Be exact.")
+AFTERWORDS = ("Thanks!", "Thank you.", "Please.", "Thank you!", "Look carefully.", "Be exact.")
 _MARKS = ".?!"
-_NAMES = frozenset({"I", "HTML"})
-"""Words that keep their capitals in the middle of a sentence."""
+_WORD = re.compile(r"[a-z]+")
 
 
 def casual(question: str, rng: random.Random) -> str:
@@ -26,17 +26,18 @@ def casual(question: str, rng: random.Random) -> str:
     body = question.rstrip(_MARKS)
     mark = question[len(body) :]
     if rng.random() < 0.25:
-        body += rng.choice(_CLOSERS)
+        body += rng.choice([each for each in CLOSERS if not _repeats(each, body)])
     if rng.random() < 0.25:
-        body = f"{rng.choice(_OPENERS)} {_uncapitalized(body)}"
+        opener = rng.choice([each for each in OPENERS if not _repeats(each, body)])
+        body = f"{opener} {_uncapitalized(body)}"
     draw = rng.random()
     if draw < 0.35:
         mark = ""
     elif draw < 0.4:
         mark = rng.choice(("?", "??", "!", " ?", "...", "."))
     said = body + mark
-    if rng.random() < 0.08:
-        said = f"{said} {rng.choice(_AFTERWORDS)}"
+    if mark and rng.random() < 0.1:
+        said = f"{said} {rng.choice(AFTERWORDS)}"
     if rng.random() < 0.4:
         said = said.lower()
     if rng.random() < 0.1:
@@ -45,5 +46,10 @@ def casual(question: str, rng: random.Random) -> str:
 
 
 def _uncapitalized(text: str) -> str:
-    first = text.split(" ", 1)[0]
-    return text if first.rstrip(",") in _NAMES else text[:1].lower() + text[1:]
+    return text if text.startswith("I ") else text[:1].lower() + text[1:]
+
+
+def _repeats(addition: str, body: str) -> bool:
+    """Whether a word of an addition is said already."""
+    said = set(_WORD.findall(body.lower()))
+    return not said.isdisjoint(_WORD.findall(addition.lower()))

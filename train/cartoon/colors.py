@@ -3,6 +3,7 @@
 import colorsys
 import math
 import random
+from functools import cache
 
 Rgb = tuple[int, int, int]
 
@@ -38,6 +39,9 @@ _RANGES: dict[str, tuple[float, float, float, float, float, float]] = {
     "gray": (0, 360, 0.0, 0.04, 0.42, 0.62),
 }
 
+_COLORLESS = 0.25
+"""A colour whose saturation stays below this has no hue to speak of."""
+
 
 def pick_color(name: str, rng: random.Random) -> Rgb:
     """A value that people call by a name of `train.cartoon.scene.COLORS`."""
@@ -48,6 +52,18 @@ def pick_color(name: str, rng: random.Random) -> Rgb:
     depth, value = rng.uniform(low_depth, high_depth), rng.uniform(low_value, high_value)
     red, green, blue = colorsys.hsv_to_rgb(hue, depth, value)
     return (round(255 * red), round(255 * green), round(255 * blue))
+
+
+@cache
+def shades(name: str) -> tuple[Rgb, ...]:
+    """Values that stand for all that `pick_color` gives for a name; hues are 8 degrees apart."""
+    low_hue, high_hue, low_depth, high_depth, low_value, high_value = _RANGES[name]
+    depth, value = (low_depth + high_depth) / 2, (low_value + high_value) / 2
+    steps = max(1, math.ceil((high_hue - low_hue) / 8)) if high_depth > _COLORLESS else 0
+    hues = [low_hue + (high_hue - low_hue) * step / max(1, steps) for step in range(steps + 1)]
+    turned = (colorsys.hsv_to_rgb(hue / 360 % 1, depth, value) for hue in hues)
+    plain = tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in turned)
+    return (*plain, *PURE_COLORS[name])
 
 
 def mix(color: Rgb, other: Rgb, share: float) -> Rgb:

@@ -157,17 +157,20 @@ def make_scene(
         max_things: The most objects, 1 to 6.
         min_things: The fewest objects. An empty scene is rare, and never on a plain background:
             that would be a blank picture.
-        held_out: False never uses a pair of `HELD_OUT_PAIRS`; True uses at least one.
+        held_out: False never uses a pair of `HELD_OUT_PAIRS`, unless `any_pairs`; True uses at
+            least one.
         unseen_words: True puts up a sign with a word that training never shows.
         any_pairs: True draws colours and kinds as they come. For texts alone: no drawing that
             something learns to see from may show such a scene.
 
     Raises:
-        ValueError: If the bounds cannot be met.
+        ValueError: If the bounds cannot be met, or both sorts of pairs are asked for.
     """
     if not 0 <= min_things <= max_things <= MAX_THINGS or max_things < 1:
         message = f"a scene holds 0 to {MAX_THINGS} things, not {min_things} to {max_things}"
         raise ValueError(message)
+    if held_out and any_pairs:
+        raise ValueError("held_out asks for a held-out pair, any_pairs does not: give one of them")
     rng = random.Random(f"world-{seed}-{held_out}-{unseen_words}")
     count = _thing_count(rng, max(min_things, int(held_out or unseen_words)), max_things)
     background = rng.choice(BACKGROUNDS if count else BACKGROUNDS[len(PLAIN_BACKGROUNDS) :])

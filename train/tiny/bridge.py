@@ -24,7 +24,7 @@ from train.tiny.lessons import LanguageBatch, Lessons
 from train.tiny.slots import QUERIES
 from train.tiny.steps import StepSettings, train_steps
 
-# Plain seeds of the other parts of stage 0 start at 0.
+# Plain seeds of eye and language model start at 0, those of the fitting at 600,000,000.
 FIRST_SEED = 500_000_000
 
 AnswerLoss = Callable[
@@ -114,7 +114,6 @@ def train_bridge(
     language.model.set_attn_implementation("eager")  # in training faster than the fused kernel
     vision, answer_loss = compiled(eye.vision), compiled(answer_loss_through(bridge, language))
     batch_size = settings.steps.batch_size
-    generator = torch.Generator(torch.get_default_device())
 
     def loss(step: int) -> torch.Tensor:
         first = FIRST_SEED + step * batch_size
@@ -128,7 +127,7 @@ def train_bridge(
         batch = lessons.batch(rows, length=settings.length)
         with torch.no_grad(), reduced_precision():
             features = vision(pixel_values(scenes, preset)).float()
-            wanted = lessons.slots.embed(lessons.slots.ids(scenes), 0.0, generator)
+            wanted = lessons.slots.embed(lessons.slots.ids(scenes))
         answers, queries, tokens = answer_loss(
             features, batch.ids, slot_starts(batch), batch.labels, batch.weights
         )

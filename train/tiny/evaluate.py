@@ -186,11 +186,13 @@ def _one(
 
 
 def said_loosely(asked: Asked) -> Asked:
-    """The same question as people type it, see `casual`."""
+    """The same question as people type it, never quite as it was; see `casual`."""
     rng = random.Random(f"loosely-{asked.scene.seed}-{asked.question_type}")
     turn = asked.turns[-1]
-    loose = replace(turn, question=casual(turn.question, rng))
-    return replace(asked, turns=(*asked.turns[:-1], loose))
+    said = turn.question
+    while said == turn.question:
+        said = casual(turn.question, rng)
+    return replace(asked, turns=(*asked.turns[:-1], replace(turn, question=said)))
 
 
 def answers_to(

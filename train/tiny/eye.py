@@ -28,7 +28,6 @@ from train.cartoon.scene import (
     make_scene,
     with_random_word,
 )
-from train.tiny import false_colors
 from train.tiny.attributes import (
     IGNORED,
     Labels,
@@ -39,10 +38,9 @@ from train.tiny.attributes import (
     labels_of,
 )
 from train.tiny.compiling import reduced_precision
-from train.tiny.false_colors import Matrix
+from train.tiny.false_colors import GRAY, Matrix, apply_matrix, find_matrix, shows_held_out
 from train.tiny.steps import StepSettings, load_weights, train_steps
 
-_GRAY: Matrix = ((0.299, 0.587, 0.114),) * 3
 _PLAIN = torch.tensor([BACKGROUNDS.index(name) for name in PLAIN_BACKGROUNDS])
 
 
@@ -60,7 +58,8 @@ class EyeSettings:
         sketch_share: Share of the pictures that are page sketches.
         gray_share: Share of the pictures that are shown without colour. Every kind misses one
             colour in training; without these the eye learns which kinds a colour rules out.
-        false_color_share: Share of the pictures whose hues are turned, for the same reason.
+        false_color_share: Share of the pictures whose hues are turned, for the same reason. Where
+            either would show a kind in the colour that it misses, the picture stays as it is.
         letter_weight: Of the queries' letters in the loss.
         patch_weight: Of everything that is asked behind the vision encoder, but letters.
         patch_letter_weight: Of letters and ranks behind the vision encoder.
@@ -137,7 +136,7 @@ def pixel_values(
         torch.from_numpy(drawn).to(torch.get_default_device()).permute(0, 3, 1, 2).float() / 255
     )
     for row, matrix in (colors or {}).items():
-        values[row] = false_colors.apply(values[row], matrix)
+        values[row] = apply_matrix(values[row], matrix)
     mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
     return (values - mean[:, None, None]) / std[:, None, None]
 
@@ -153,7 +152,7 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
         return scene
     if kind < settings.strange_share + settings.sign_share:
         while not any(thing.word for thing in scene.things):
-            # From the upper half, where the plain numbers never come.
+            # From the upper half, where the plain numbers of the eye never come.
             scene = make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS))
     if rng.random() < settings.random_word_share:
         scene = with_random_word(scene, rng)
@@ -183,14 +182,18 @@ def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
     first = settings.first_seed + step * size
     scenes = tuple(training_scene(first + each, settings) for each in range(size))
     labels = labels_of(scenes, settings.preset.vision.grid)
-    rng = random.Random(f"gray-{step}")
+    rng = random.Random(f"gray-{first}")
     colors: dict[int, Matrix] = {}
     for row, scene in enumerate(scenes):
         draw = rng.random()
         if draw < settings.gray_share:
-            colors[row] = _GRAY
+            matrix = None if shows_held_out(scene, GRAY) else GRAY
         elif draw < settings.gray_share + settings.false_color_share:
-            colors[row] = false_colors.false_colors(scene, rng) or _GRAY
+            matrix = find_matrix(scene, rng)
+        else:
+            continue
+        if matrix is not None:
+            colors[row] = matrix
     untrue = torch.zeros(len(scenes), dtype=torch.bool)
     untrue[list(colors)] = True
     labels["color"][untrue] = IGNORED

@@ -8,23 +8,29 @@ misses: pairs that are held out stay held out.
 import colorsys
 import math
 import random
+from functools import cache
 
 import torch
 
-from train.cartoon.colors import PURE_COLORS, Rgb
+from train.cartoon.colors import Rgb, brightness, shades
 from train.cartoon.scene import HELD_OUT_PAIRS, Scene
 
 Matrix = tuple[tuple[float, float, float], ...]
 
+GRAY: Matrix = ((0.299, 0.587, 0.114),) * 3
+"""What takes the colour out of a picture."""
+
 _TRIES = 8
-_APART = 25.0
-"""Degrees that a turned hue keeps from every value of the colour that a kind misses."""
-_COLORLESS = 0.15
+_APART = 12.0
+"""Degrees that a turned hue keeps from the hues of the colour that a kind misses."""
+_NEARLY = 25.0
+"""The same for how bright black, white and gray are, of 255."""
+_COLORLESS = 0.2
 """Saturation below which a colour has no hue to speak of."""
 _MISSED = {kind: color for color, kind in HELD_OUT_PAIRS}
 
 
-def false_colors(scene: Scene, rng: random.Random) -> Matrix | None:
+def find_matrix(scene: Scene, rng: random.Random) -> Matrix | None:
     """A matrix that turns the hues of a scene's picture, or None where none was found.
 
     Args:
@@ -53,11 +59,10 @@ def hue_matrix(degrees: float) -> Matrix:
 def shows_held_out(scene: Scene, matrix: Matrix) -> bool:
     """Whether a thing would come near the one colour that training never draws its kind in."""
     return any(
-        _near(turned(value, matrix), missed)
+        _near(turned(value, matrix), _MISSED[thing.kind])
         for thing in scene.things
         if thing.kind in _MISSED
-        for value in PURE_COLORS[thing.color]
-        for missed in PURE_COLORS[_MISSED[thing.kind]]
+        for value in shades(thing.color)
     )
 
 
@@ -70,15 +75,31 @@ def turned(value: Rgb, matrix: Matrix) -> Rgb:
     return (red, green, blue)
 
 
-def apply(values: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+def apply_matrix(values: torch.Tensor, matrix: Matrix) -> torch.Tensor:
     """A picture `(3, S, S)` with values from 0 to 1 behind a matrix, clipped to that range."""
     return torch.einsum("ij,jhw->ihw", values.new_tensor(matrix), values).clamp(0, 1)
 
 
-def _near(color: Rgb, missed: Rgb) -> bool:
-    hue, depth, _ = colorsys.rgb_to_hsv(*(part / 255 for part in color))
-    other, other_depth, _ = colorsys.rgb_to_hsv(*(part / 255 for part in missed))
-    if min(depth, other_depth) < _COLORLESS:
-        return max(depth, other_depth) < _COLORLESS
-    off = abs(hue - other) * 360
-    return min(off, 360 - off) < _APART
+def _near(value: Rgb, missed: str) -> bool:
+    hue, depth = _hue(value)
+    hues = _hues(missed)
+    if not hues:  # black, white, gray: what tells them apart is how bright they are
+        lights = [brightness(each) for each in shades(missed)]
+        near = min(lights) - _NEARLY <= brightness(value) <= max(lights) + _NEARLY
+        return near and depth < _COLORLESS
+    if depth < _COLORLESS:
+        return False
+    return any(min(abs(hue - each), 360 - abs(hue - each)) < _APART for each in hues)
+
+
+def _hue(value: Rgb) -> tuple[float, float]:
+    """Hue in degrees, and saturation."""
+    hue, depth, _ = colorsys.rgb_to_hsv(*(part / 255 for part in value))
+    return 360 * hue, depth
+
+
+@cache
+def _hues(color: str) -> tuple[float, ...]:
+    """The hues that a colour is drawn in; none of black, white and gray."""
+    found = (_hue(value) for value in shades(color))
+    return tuple(hue for hue, depth in found if depth >= _COLORLESS)

@@ -90,6 +90,7 @@ def fit_eye(
         first_seed=FIRST_SEED,
         steps=settings.steps,
     )
+    eye.eval()
     if not state.is_file():
         sketches = round(settings.sketch_share * settings.solved_on)
         scenes = [
@@ -98,13 +99,12 @@ def fit_eye(
         ]
         solve_projection(eye, fitted.projection, slots, scenes, eye_settings.preset)
     basis = color_basis(language)
-    generator = torch.Generator(torch.get_default_device())
 
     def loss(step: int) -> torch.Tensor:
         batch = training_batch(step, shown)
         losses, queries = eye_losses(eye, batch, shown)
         with torch.no_grad():
-            wanted = slots.embed(slots.ids(batch.scenes), 0.0, generator)
+            wanted = slots.embed(slots.ids(batch.scenes))
         error = slot_error(fitted.projection(queries), wanted, batch, basis)
         return torch.stack(list(losses.values())).sum() + settings.slot_weight * error
 
@@ -150,14 +150,14 @@ def solve_projection(
     eye: Eye, projection: nn.Linear, slots: FusedSlots, scenes: Sequence[Scene], preset: Preset
 ) -> None:
     """Sets a projection so that the query output comes nearest to fused slots (least squares)."""
-    width, generator = projection.in_features + 1, torch.Generator(torch.get_default_device())
+    width = projection.in_features + 1
     products = torch.zeros(width, width, dtype=torch.float64)
     targets = torch.zeros(width, projection.out_features, dtype=torch.float64)
     for first in range(0, len(scenes), _BATCH):
         part = scenes[first : first + _BATCH]
         queries = eye.qformer(eye.vision(pixel_values(part, preset))).flatten(0, 1).double()
         inputs = torch.cat([queries, torch.ones(len(queries), 1)], dim=1)
-        wanted = slots.embed(slots.ids(part), 0.0, generator)
+        wanted = slots.embed(slots.ids(part))
         products += inputs.T @ inputs
         targets += inputs.T @ wanted.flatten(0, 1).double()
     ridge = 1e-4 * products.diagonal().mean() * torch.eye(width)

@@ -158,7 +158,6 @@ def gate(
         see: Gives visual tokens `(B, Q, D)` of scenes; they stand in the slots in place of the
             fused ones.
     """
-    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     scores = {}
     for question_type in types:
         samples = gate_samples(question_type, number, max_things)
@@ -168,7 +167,7 @@ def gate(
         ]
         batch = lessons.batch(prompts)
         slots = (
-            lessons.slots.embed(batch.words, 0.0, generator)
+            lessons.slots.embed(batch.words)
             if see is None
             else see([scene for scene, _ in samples])
         )

@@ -31,7 +31,8 @@ SKETCH_SHARE = 0.15
 
 # A row holds one text of each of these; the rest of the row is empty.
 _MOST_QUESTIONS = 9
-_CASUAL_SHARE = 0.3
+# Of the questions; see `casual`.
+CASUAL_SHARE = 0.3
 # Of the signs; see `with_random_word`.
 _RANDOM_WORD_SHARE = 0.5
 
@@ -170,10 +171,10 @@ class Lessons:
         if draw < 0.06:
             conversation = _without_picture(scene, rng)
         else:
-            exchanges = dialogue(scene, rng, _MOST_QUESTIONS, casual_share=_CASUAL_SHARE)
+            exchanges = dialogue(scene, rng, _MOST_QUESTIONS, casual_share=CASUAL_SHARE)
             if draw < 0.22:
                 wanted = ask_to_describe(scene, rng)
-                if rng.random() < _CASUAL_SHARE:
+                if rng.random() < CASUAL_SHARE:
                     wanted = replace(wanted, question=casual(wanted.question, rng))
                 exchanges.insert(rng.randrange(3), wanted)
             conversation = conversation_of(exchanges)
@@ -188,7 +189,7 @@ class Lessons:
 def _without_picture(scene: Scene, rng: random.Random) -> Conversation:
     """A chat before any picture is attached: small talk goes on, questions are turned down."""
     turns = []
-    for exchange in dialogue(scene, rng, 6, casual_share=_CASUAL_SHARE):
+    for exchange in dialogue(scene, rng, 6, casual_share=CASUAL_SHARE):
         if rng.random() < 0.3:
             talk = small_talk(rng)
             turns.append(Turn(talk.question, talk.answer))

@@ -1,10 +1,10 @@
 """Drawings by another hand, and what a model makes of them.
 
-The pictures in `other_hand/` were drawn for this test, in two sets, by who had not seen the code of
-the picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen, pixels). No
-training sees them: they tell whether a model knows drawings, or one illustrator. What the first set
-showed changed the world's drawings (pens, lines of the cells); the second was drawn later, and
-first shown to a finished model.
+The pictures in `other_hand/` were drawn for this test, in two sets, by people who had not seen the
+code of the picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen,
+pixels). No training sees them: they tell whether a model knows drawings, or one illustrator. What
+the first set showed changed the world's drawings (pens, lines of the cells); the second was drawn
+later, and first shown to a finished model.
 """
 
 import json

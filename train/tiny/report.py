@@ -43,6 +43,7 @@ _POINTS = 120  # of a curve, as it is kept
 _LOGS = {
     "language": ("state-language.jsonl", "scores-language.jsonl", ("mean",)),
     "eye": ("eye_state.jsonl", "eye_scores.jsonl", ("kind", "unseen_pair", "word", "unseen_word")),
+    "fitting": ("state-fitting.jsonl", "scores-fitting.jsonl", ("mean", "eye_kind", "eye_word")),
     "bridge": ("state-bridge.jsonl", "scores-bridge.jsonl", ("mean", "eye_kind", "eye_word")),
 }
 """By part of stage 0 the file of its loss, that of its scores, and which scores are drawn."""

@@ -10,7 +10,12 @@ from matplotlib.figure import Figure
 
 _INK, _LIGHT_INK, _GRID = "#1f2430", "#667085", "#e4e7ec"
 _FINAL, _EARLY, _BLIND = "#3b6fd4", "#d9622b", "#c3c9d5"
-_TITLES = {"language": "language model", "eye": "eye", "bridge": "Q-Former to language model"}
+_TITLES = {
+    "language": "language model",
+    "eye": "eye",
+    "fitting": "eye to slots",
+    "bridge": "Q-Former to language model",
+}
 
 
 def plot_scores(path: Path, scores: Mapping[str, Any], targets: Mapping[str, float]) -> None:

@@ -20,6 +20,10 @@ QUERIES = CELLS + 1 + LONGEST_WORD
 _MOST_WORDS = 5
 _DOUBTED = 0.15
 """Share of the words that are mixed with others."""
+_THING_WORDS = 4
+"""A thing has at least so many words; an element of a page sketch has fewer."""
+_SLOT_SORTS = torch.tensor([*[0] * CELLS, 1, *[2] * LONGEST_WORD])
+"""Cells, background and letters."""
 
 # A closing tag stands for the one piece between its brackets, which opens the element too.
 TAGS = {"title": "</h>", "button": "</button>", "list": "</ul>", "image": "</img>"}
@@ -68,7 +72,9 @@ class FusedSlots:
         ]
         return torch.tensor(rows, dtype=torch.long).reshape(len(rows), QUERIES, _MOST_WORDS)
 
-    def embed(self, ids: torch.Tensor, noise: float, generator: torch.Generator) -> torch.Tensor:
+    def embed(
+        self, ids: torch.Tensor, noise: float = 0.0, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """Slots `(B, Q, D)` of word ids `(B, Q, W)`.
 
         Args:
@@ -76,12 +82,13 @@ class FusedSlots:
             noise: How far a slot may be off, as a share of the length of one word's embedding: no
                 eye is perfect, and what follows must bear it. Some words are also mixed with what
                 stands in their stead in another slot, as an eye does that doubts between two.
-            generator: Where the noise comes from.
+            generator: Where the noise comes from; None is torch's own.
         """
         embeddings = self._language.embed(ids.clamp(min=0))
         weights = (ids >= 0).to(embeddings.dtype)
         if noise > 0:
-            embeddings = doubted(embeddings, ids, noise, generator)
+            nothing = self._id_of("nothing")
+            embeddings = doubted(embeddings, ids, nothing, noise, generator)
             strength = 1 + noise * (torch.rand(ids.shape, generator=generator) - 0.5)
             weights = weights * strength
         slots = (embeddings * weights[..., None]).sum(dim=2)
@@ -106,17 +113,37 @@ class FusedSlots:
 
 
 def doubted(
-    embeddings: torch.Tensor, ids: torch.Tensor, noise: float, generator: torch.Generator
+    embeddings: torch.Tensor,
+    ids: torch.Tensor,
+    nothing: int,
+    noise: float,
+    generator: torch.Generator | None,
 ) -> torch.Tensor:
     """Embeddings `(B, Q, W, D)` of which some have a share of another slot's word in them.
 
-    A slot's words stand in the same order everywhere, so that a colour meets a colour.
+    Only slots of one sort are mixed, whose words stand in the same order: a colour meets a colour.
+
+    Args:
+        embeddings: Of the words of slots.
+        ids: Of the same words `(B, Q, W)`.
+        nothing: Id of the word of an empty slot, which is mixed with none.
+        noise: The largest share.
+        generator: Where the choice comes from.
     """
-    count = ids.shape[0] * ids.shape[1]
-    others = torch.randperm(count, generator=generator)
-    other_ids = ids.flatten(0, 1)[others].reshape(ids.shape)
     share = noise * torch.rand(ids.shape, generator=generator)
     asked = torch.rand(ids.shape, generator=generator) < _DOUBTED
-    share = torch.where(asked & (ids >= 0) & (other_ids >= 0), share, 0.0)[..., None]
-    mixed = embeddings.flatten(0, 1)[others].reshape(embeddings.shape)
-    return embeddings + share * (mixed - embeddings)
+    share = torch.where(asked, share, 0.0)
+    words = (ids >= 0).sum(dim=-1)
+    sort = torch.where(words >= _THING_WORDS, 1, 0) + 2 * _SLOT_SORTS.to(ids.device)
+    sort = torch.where(ids[..., 0] == nothing, -1, sort)
+    mixed = embeddings.clone()
+    for each in sort.unique():
+        if each < 0:
+            continue
+        rows, slots = torch.nonzero(sort == each, as_tuple=True)
+        others = torch.randperm(len(rows), generator=generator)
+        there = (ids[rows, slots] >= 0) & (ids[rows[others], slots[others]] >= 0)
+        part = torch.where(there, share[rows, slots], 0.0)[..., None]
+        own, other = embeddings[rows, slots], embeddings[rows[others], slots[others]]
+        mixed[rows, slots] = own + part * (other - own)
+    return mixed

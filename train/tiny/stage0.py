@@ -13,6 +13,7 @@ command goes on where an earlier run in the same folder stopped.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -120,7 +121,7 @@ def make_bridge(
     output: Path,
     eye_settings: EyeSettings,
     fitting: FittingSettings,
-    settings: BridgeSettings,
+    bridging: BridgeSettings,
     *,
     threads: int,
     device: str = "cpu",
@@ -137,17 +138,18 @@ def make_bridge(
                 f"The bridge needs {needed}, which is not there. Finish --only language and --only"
                 " vision first."
             )
+    _same_inputs(output)
     preset = eye_settings.preset
     eye = Eye(preset)
     load_weights(eye, output / "eye.pt")
     language = load_language_model(output / "language", torch.float32, device=torch.device(device))
-    lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
-    scenes = held_out(settings.held_out_scenes)
+    lessons = Lessons(language, plain_weight=bridging.plain_weight, length=bridging.length)
+    scenes = held_out(bridging.held_out_scenes)
     reports = {title: reporter(output, title) for title in ("fitting", "bridge")}
 
     def check(projection: nn.Module, step: int, title: str) -> None:
         see = seen_through(eye, projection, preset)
-        answered = gate(language, lessons, settings.questions, see=see)
+        answered = gate(language, lessons, bridging.questions, see=see)
         mean = sum(answered.values()) / len(answered)
         named = {f"eye_{name}": each for name, each in score(eye, scenes, preset).items()}
         reports[title]({"step": step, "mean": mean, **answered, **named})
@@ -163,13 +165,36 @@ def make_bridge(
     bridge = train_bridge(
         fitted,
         language,
-        settings,
+        bridging,
         preset=preset,
         state=output / "state-bridge.pt",
         check=lambda bridge, step: check(bridge.projection, step, "bridge"),
     )
     torch.save(bridge.projection.state_dict(), output / "throwaway.pt")
     save_parts(eye, output, preset)
+
+
+def _same_inputs(output: Path) -> None:
+    """Writes down which eye and language model the third step began with, or compares.
+
+    Its states hold a whole eye: going on with them would drop one that was trained since.
+
+    Raises:
+        TrainingError: If there are states of other parts.
+    """
+    file, states = output / "bridge-inputs.json", ("state-fitting.pt", "state-bridge.pt")
+    begun = [name for name in states if (output / name).is_file()]
+    inputs = {
+        name: hashlib.sha256((output / name).read_bytes()).hexdigest()
+        for name in ("eye.pt", "language/model.safetensors")
+    }
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if begun and (known != inputs or begun[0] != states[0]):
+        raise TrainingError(
+            f"{' and '.join(begun)} in {output} were begun with another eye or language model than"
+            " the ones there now. Remove them to fit these anew, or choose another --output."
+        )
+    file.write_text(json.dumps(inputs, indent=1) + "\n", encoding="utf-8")
 
 
 def reporter(output: Path, name: str) -> Callable[[Mapping[str, float]], None]:

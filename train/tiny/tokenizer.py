@@ -13,6 +13,7 @@ from train.cartoon.asking import ATTRIBUTE_WORDS, ask_to_describe, dialogue
 from train.cartoon.describe import caption
 from train.cartoon.scene import make_scene, with_random_word
 from train.cartoon.wordings import FOREIGN_KINDS, NO_DRAWING, NO_PICTURE
+from train.tiny.lessons import CASUAL_SHARE
 
 VOCABULARY = 1024
 
@@ -84,7 +85,10 @@ def _sentences(scenes: int) -> Iterator[str]:
         rng = random.Random(seed)
         # No word of a sign may become a piece: it is spelled.
         scene = with_random_word(make_scene(seed), rng)
-        exchanges = [*dialogue(scene, rng, 8), ask_to_describe(scene, rng)]
+        exchanges = [
+            *dialogue(scene, rng, 8, casual_share=CASUAL_SHARE),
+            ask_to_describe(scene, rng),
+        ]
         turns = tuple(Turn(each.question, each.answer) for each in exchanges)
         for piece in render(Conversation(turns), TINY).pieces:
             if isinstance(piece, Text):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from train.cartoon.asking import dialogue
-from train.cartoon.casual import casual
+from train.cartoon.casual import AFTERWORDS, CLOSERS, OPENERS, casual
 from train.cartoon.scene import make_scene
 from train.cartoon.wordings import HELD_OUT_WORDINGS, PRONOUN_QUESTIONS, QUESTIONS
 
@@ -32,6 +32,10 @@ def test_no_wording_that_is_held_out_is_ever_said():
         for question in table[:-HELD_OUT_WORDINGS]:
             said = {tuple(_words(casual(question, rng))) for _ in range(100)}
             assert not said & held_out
+            for opener in ("", *OPENERS):
+                for closer in ("", *CLOSERS):
+                    for after in ("", *AFTERWORDS):
+                        assert tuple(_words(f"{opener} {question}{closer} {after}")) not in held_out
 
 
 def test_questions_come_in_many_forms_and_some_unchanged():

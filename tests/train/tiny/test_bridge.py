@@ -141,6 +141,21 @@ def test_a_killed_bridge_goes_on_where_it_stood(eye, language, output, uncompile
     assert (output / "qformer.safetensors").read_bytes() == straight
 
 
+def test_states_of_other_parts_are_refused(eye, language, output, uncompiled):
+    save_eye(eye, output / "eye.pt")
+    language.model.save_pretrained(output / "language")
+    stage0.run(output, only="bridge", threads=1, **THIRD)
+    stage0.run(output, only="bridge", threads=1, **THIRD)  # the same: nothing is left to do
+    save_eye(Eye(SMALL_PRESET), output / "eye.pt")
+    with pytest.raises(TrainingError, match=r"state-fitting.pt and state-bridge.pt .* Remove them"):
+        stage0.run(output, only="bridge", threads=1, **THIRD)
+    (output / "state-fitting.pt").unlink()
+    with pytest.raises(TrainingError, match=r"state-bridge.pt .* another eye"):
+        stage0.run(output, only="bridge", threads=1, **THIRD)
+    (output / "state-bridge.pt").unlink()
+    stage0.run(output, only="bridge", threads=1, **THIRD)
+
+
 def test_the_bridge_says_what_it_lacks(output):
     with pytest.raises(TrainingError, match=r"needs .*eye\.pt, which is not there"):
         stage0.run(output, only="bridge", threads=1)

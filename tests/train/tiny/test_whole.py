@@ -32,7 +32,7 @@ def test_no_part_trains_on_a_held_out_seed() -> None:
     assert language.steps * language.batch_size < HELD_OUT_SEEDS
     assert eye.steps * eye.batch_size < HELD_OUT_SEEDS
     assert FIRST_FITTED + fitted.steps * fitted.batch_size < HELD_OUT_SEEDS
-    assert FIRST_SEED + bridge.steps * bridge.batch_size < HELD_OUT_SEEDS
+    assert FIRST_SEED + bridge.steps * bridge.batch_size < FIRST_FITTED - 10_000
 
 
 @pytest.mark.slow
