@@ -22,7 +22,8 @@ _DOUBTED = 0.15
 """Share of the words that are mixed with others."""
 _THING_WORDS = 4
 """A thing has at least so many words; an element of a page sketch has fewer."""
-_SLOT_SORTS = torch.tensor([*[0] * CELLS, 1, *[2] * LONGEST_WORD])
+_SORTS = 3
+_SORT_OF_SLOT = torch.tensor([*[0] * CELLS, 1, *[2] * LONGEST_WORD])
 """Cells, background and letters."""
 
 # A closing tag stands for the one piece between its brackets, which opens the element too.
@@ -134,12 +135,10 @@ def doubted(
     asked = torch.rand(ids.shape, generator=generator) < _DOUBTED
     share = torch.where(asked, share, 0.0)
     words = (ids >= 0).sum(dim=-1)
-    sort = torch.where(words >= _THING_WORDS, 1, 0) + 2 * _SLOT_SORTS.to(ids.device)
+    sort = torch.where(words >= _THING_WORDS, 1, 0) + 2 * _SORT_OF_SLOT.to(ids.device)
     sort = torch.where(ids[..., 0] == nothing, -1, sort)
     mixed = embeddings.clone()
-    for each in sort.unique():
-        if each < 0:
-            continue
+    for each in range(2 * _SORTS):
         rows, slots = torch.nonzero(sort == each, as_tuple=True)
         others = torch.randperm(len(rows), generator=generator)
         there = (ids[rows, slots] >= 0) & (ids[rows[others], slots[others]] >= 0)
