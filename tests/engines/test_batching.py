@@ -80,7 +80,7 @@ def test_in_company_it_says_what_generate_says(lively_model, engine, reference, 
 
 
 def test_a_long_prompt_is_read_in_pieces_beside_others(lively_model, engine, reference):
-    long = prompt(" ".join(WORDS * 60), 1, " and?")
+    long = prompt(" ".join(WORDS * 70), 1, " and?")
     pictures = {"1": picture(lively_model, 1)}
     assert len(lively_model.tokenize(long).ids) > 1000
     expected = [ask(reference, long, pictures), ask(reference, prompt("hello"), max_new_tokens=60)]
@@ -93,7 +93,7 @@ def test_a_long_prompt_is_read_in_pieces_beside_others(lively_model, engine, ref
 
 def test_the_next_turn_reads_only_what_is_new(lively_model, engine, reference):
     pictures = {"1": picture(lively_model, 1)}
-    pieces = [1, " ".join(WORDS * 6)]
+    pieces = [1, " ".join(WORDS * 8)]
     for turn in range(5):
         pieces.append(f" and turn {turn}?")
         before = engine.statistics()
