@@ -21,6 +21,7 @@ from train.tiny.evaluate import (
     description_scores,
     held_out_scenes,
     questions_about,
+    said_loosely,
     scores_of,
     see,
 )
@@ -63,8 +64,31 @@ def test_it_looks(model, pairs):
 
 def test_it_describes(model):
     scores = description_scores(model, held_out_scenes(40))
-    assert scores["recall"] >= 0.5
+    assert scores["recall"] >= 0.85
+    assert scores["precision"] >= 0.85
     assert scores["failures"] <= 0.05
+
+
+def test_a_colour_that_a_kind_never_had_in_training_is_seen(model):
+    asked = [
+        each
+        for each in questions_about(held_out_scenes(60, pairs=True), 60)
+        if each.question_type in ("color", "where", "exists") and each.about_unseen_pair
+    ]
+    right = scores_of(asked, answers_to(model, asked))
+    assert len(asked) > 40
+    assert sum(each["right"] for each in right.values()) / len(right) >= 0.7
+
+
+def test_it_understands_what_is_typed_loosely(model):
+    types = ("color", "count", "exists", "total", "relation", "list")
+    asked = [
+        said_loosely(each)
+        for each in questions_about(held_out_scenes(60), 40)
+        if each.question_type in types
+    ]
+    right = scores_of(asked, answers_to(model, asked))
+    assert sum(each["right"] for each in right.values()) / len(right) >= 0.8
 
 
 def test_it_claims_nothing_about_what_is_no_drawing(model):
