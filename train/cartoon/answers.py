@@ -119,6 +119,10 @@ def _is_color(scene: Scene, rng: random.Random) -> Filled | None:
     unique = unique_things(scene)
     if scene.strange:
         return {**_kind_fields(rng.choice(KINDS)), "color": rng.choice(COLORS)}, ""
+    if not scene.things or rng.random() < 0.15:
+        kind = _absent_kind(scene, rng)
+        fields = {**_kind_fields(kind), "color": rng.choice(COLORS)}
+        return fields, f"There is no {kind} in this picture."
     if not unique:
         return None
     thing = rng.choice(unique)
@@ -205,6 +209,14 @@ def _two_things(scene: Scene, rng: random.Random) -> tuple[Thing, Thing] | None:
     return rng.choice(pairs) if pairs else None
 
 
+def _with_absent(scene: Scene, rng: random.Random) -> tuple[str, str, str]:
+    """Two kinds of which one is not there, and that one."""
+    absent = _absent_kind(scene, rng)
+    kinds = [absent, _present_kind(scene, rng)]
+    rng.shuffle(kinds)
+    return kinds[0], kinds[1], absent
+
+
 def _both_places(thing: Thing, other: Thing) -> str:
     return f"The {thing.kind} is {place_of(thing)} and the {other.kind} is {place_of(other)}"
 
@@ -213,6 +225,9 @@ def _relation(scene: Scene, rng: random.Random) -> Filled | None:
     if scene.strange:
         kind, other = rng.sample(KINDS, 2)
         return {"kind": kind, "other": other}, ""
+    if scene.things and rng.random() < 0.1:
+        kind, other, absent = _with_absent(scene, rng)
+        return {"kind": kind, "other": other}, f"There is no {absent} in this picture."
     pair = _two_things(scene, rng)
     if pair is None:
         return None
@@ -235,6 +250,10 @@ def _relation_yes(scene: Scene, rng: random.Random) -> Filled | None:
     if scene.strange:
         kind, other = rng.sample(KINDS, 2)
         return {"kind": kind, "other": other, "relation": rng.choice(list(_OPPOSITES))}, ""
+    if scene.things and rng.random() < 0.1:
+        kind, other, absent = _with_absent(scene, rng)
+        fields = {"kind": kind, "other": other, "relation": rng.choice(list(_OPPOSITES))}
+        return fields, f"There is no {absent} in this picture."
     pair = _two_things(scene, rng)
     if pair is None:
         return None

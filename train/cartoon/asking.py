@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from train.cartoon import describe as telling
 from train.cartoon.answers import ASKERS, ATTRIBUTES
-from train.cartoon.casual import casual
+from train.cartoon.casual import casual, unmarked
 from train.cartoon.phrases import (
     of_kind,
     plural,
     quoted,
+    with_article,
 )
 from train.cartoon.scene import BACKGROUNDS, COLORS, KINDS, PLACES, SIZES, Scene, strange_scene
 from train.cartoon.wordings import (
@@ -22,6 +23,7 @@ from train.cartoon.wordings import (
     BEYOND_ME,
     BEYOND_ME_QUESTIONS,
     DESCRIBE_INSTRUCTIONS,
+    FOREIGN_KINDS,
     HELD_OUT_WORDINGS,
     NO_DRAWING,
     NUMBERS,
@@ -68,10 +70,14 @@ def ask_to_describe(scene: Scene, rng: random.Random) -> Exchange:
 
 
 def small_talk(rng: random.Random) -> Exchange:
-    """A turn that is not about a picture, and the short answer to it."""
+    """A turn that is not about what a picture shows, and the short answer to it."""
     if rng.random() < 0.5:
-        return Exchange(*rng.choice(SMALL_TALK), "chat")
-    return Exchange(rng.choice(BEYOND_ME_QUESTIONS), BEYOND_ME, "chat")
+        said, answer = rng.choice(SMALL_TALK)
+    else:
+        kind = rng.choice((*KINDS, *FOREIGN_KINDS))
+        said = rng.choice(BEYOND_ME_QUESTIONS).format(kind=kind, a_kind=with_article(kind))
+        answer = BEYOND_ME
+    return Exchange(said, answer, "chat")
 
 
 def ask(
@@ -153,7 +159,7 @@ def dialogue(
             exchange, page_turn = ask(scene, "webpage", rng), turns
         elif draw < 0.13 and exchanges:
             exchange = follow_up(scene, exchanges[-1], rng)
-        elif draw < 0.16:
+        elif draw < 0.18:
             exchange = small_talk(rng)
         else:
             exchange = ask(scene, rng.choices(QUESTION_TYPES, weights)[0], rng)
@@ -162,8 +168,10 @@ def dialogue(
         told = any(exchange.answer == each.answer for each in exchanges)
         if not told or attempts > 3 * turns or rng.random() < 0.1:
             talk = exchange.question_type == "chat"
-            if casual_share and not talk and rng.random() < casual_share:
-                exchange = replace(exchange, question=casual(exchange.question, rng))
+            if casual_share and rng.random() < casual_share:
+                said = exchange.question
+                said = unmarked(said) if talk else casual(said, rng)
+                exchange = replace(exchange, question=said)
             exchanges.append(exchange)
     return exchanges
 

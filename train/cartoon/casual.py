@@ -45,6 +45,11 @@ def casual(question: str, rng: random.Random) -> str:
     return said
 
 
+def unmarked(said: str) -> str:
+    """Small letters and no mark: as small talk is typed, to which nothing is added."""
+    return said.rstrip(_MARKS).lower()
+
+
 def _uncapitalized(text: str) -> str:
     return text if text.startswith("I ") else text[:1].lower() + text[1:]
 

@@ -55,6 +55,13 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
     return disturb(canvas.reduce(_SUPERSAMPLING), look)
 
 
+def look_of(scene: Scene) -> Look:
+    """The look that `draw_scene` gives a scene's picture; of strange scenes it has none."""
+    rng = look_random(scene)
+    draw_horizon(scene.background, rng)
+    return make_look(rng)
+
+
 def _draw_thing(
     canvas: Image.Image, thing: Thing, look: Look, rng: random.Random, *, paper: bool
 ) -> None:

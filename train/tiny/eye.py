@@ -18,7 +18,7 @@ from minigpt4.models.presets import TINY as TINY_PRESET
 from minigpt4.models.presets import Preset
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
-from train.cartoon.draw import draw_scene
+from train.cartoon.draw import draw_scene, look_of
 from train.cartoon.mixture import mixed_scene
 from train.cartoon.scene import (
     BACKGROUNDS,
@@ -41,6 +41,9 @@ from train.tiny.compiling import reduced_precision
 from train.tiny.false_colors import GRAY, Matrix, apply_matrix, find_matrix, shows_held_out
 from train.tiny.steps import StepSettings, load_weights, train_steps
 
+CROWDED = 5
+HARD_STYLES = ("hollow", "textured")
+
 _PLAIN = torch.tensor([BACKGROUNDS.index(name) for name in PLAIN_BACKGROUNDS])
 
 
@@ -54,6 +57,9 @@ class EyeSettings:
             come as they come, some of them with a sign too.
         random_word_share: Share of the signs that say letters at random. There are few words, and
             an eye that knows them all by sight does not read.
+        hard_share: Share of the pictures for which a scene is looked for that is hard to see: with
+            `CROWDED` things and more, or in one of `HARD_STYLES`. Most of what the eye gets wrong
+            is there.
         strange_share: Share of the pictures that are no drawing of the world.
         sketch_share: Share of the pictures that are page sketches.
         gray_share: Share of the pictures that are shown without colour. Every kind misses one
@@ -71,6 +77,7 @@ class EyeSettings:
     preset: Preset = TINY_PRESET
     sign_share: float = 0.4
     random_word_share: float = 0.5
+    hard_share: float = 0.4
     strange_share: float = 0.06
     sketch_share: float = 0.05
     gray_share: float = 0.25
@@ -152,11 +159,22 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
         return scene
     if kind < settings.strange_share + settings.sign_share:
         while not any(thing.word for thing in scene.things):
-            # From the upper half, where the plain numbers of the eye never come.
-            scene = make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS))
+            scene = _another(rng)
+    elif not scene.is_page and rng.random() < settings.hard_share:
+        while not _is_hard(scene):
+            scene = _another(rng)
     if rng.random() < settings.random_word_share:
         scene = with_random_word(scene, rng)
     return scene
+
+
+def _another(rng: random.Random) -> Scene:
+    """A scene from the upper half of the seeds, where the plain numbers of the eye never come."""
+    return make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS))
+
+
+def _is_hard(scene: Scene) -> bool:
+    return len(scene.things) >= CROWDED or look_of(scene).style in HARD_STYLES
 
 
 @dataclass(frozen=True, slots=True)

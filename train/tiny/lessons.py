@@ -16,7 +16,7 @@ from train.cartoon.asking import (
     dialogue,
     small_talk,
 )
-from train.cartoon.casual import casual
+from train.cartoon.casual import casual, unmarked
 from train.cartoon.describe import caption
 from train.cartoon.mixture import mixed_scene
 from train.cartoon.scene import Scene, with_random_word
@@ -192,7 +192,8 @@ def _without_picture(scene: Scene, rng: random.Random) -> Conversation:
     for exchange in dialogue(scene, rng, 6, casual_share=CASUAL_SHARE):
         if rng.random() < 0.3:
             talk = small_talk(rng)
-            turns.append(Turn(talk.question, talk.answer))
+            said = unmarked(talk.question) if rng.random() < CASUAL_SHARE else talk.question
+            turns.append(Turn(said, talk.answer))
         elif exchange.question_type != "chat":
             turns.append(Turn(exchange.question, NO_PICTURE))
     return Conversation(tuple(turns) or (Turn("What is this?", NO_PICTURE),))

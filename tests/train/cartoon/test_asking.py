@@ -201,8 +201,26 @@ def directions(thing: Thing, other: Thing) -> set[str]:
     return found
 
 
+def denied(scene: Scene, exchange: Exchange) -> bool:
+    """Whether an answer denies a thing, checked: the one it names was asked about and is absent."""
+    found = re.fullmatch(r"There is no (\w+) in this picture\.", exchange.answer)
+    if found is None:
+        return False
+    assert re.search(rf"\b{found[1]}\b", exchange.question)
+    assert found[1] not in {thing.kind for thing in scene.things}
+    return True
+
+
+@pytest.mark.parametrize("question_type", ["relation", "relation_yes", "is_color"])
+def test_what_is_asked_about_a_thing_that_is_not_there_is_denied(question_type):
+    shares = Counter(denied(scene, exchange) for scene, exchange in asked(question_type))
+    assert 0.05 < shares[True] / shares.total() < 0.3
+
+
 def test_relations_follow_from_the_places_told():
     for scene, exchange in asked("relation"):
+        if denied(scene, exchange):
+            continue
         places, conclusion = exchange.answer.split(", so ")
         first, second = kinds_in(conclusion)
         thing, other = (next(t for t in scene.things if t.kind == k) for k in (first, second))
@@ -217,6 +235,8 @@ def test_relations_follow_from_the_places_told():
 def test_relations_to_confirm_are_balanced_and_true():
     verdicts = Counter()
     for scene, exchange in asked("relation_yes"):
+        if denied(scene, exchange):
+            continue
         _, conclusion = exchange.answer.split(", so ")
         verdict, clause = conclusion.split(", ", 1)
         first, second = kinds_in(exchange.question)[:2]
@@ -256,6 +276,8 @@ def test_comparisons():
 def test_colors_to_confirm():
     verdicts = Counter()
     for scene, exchange in asked("is_color"):
+        if denied(scene, exchange):
+            continue
         thing = next(t for t in scene.things if t.kind == exchange.kind)
         yes = re.search(rf"\b{thing.color}\b", exchange.question) is not None
         verdict = "Yes" if yes else "No"
@@ -372,3 +394,4 @@ def test_small_talk_is_answered_without_a_picture():
         exchange = small_talk(random.Random(seed))
         assert exchange.question_type == "chat"
         assert exchange.answer
+        assert "{" not in exchange.question

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from train.cartoon.asking import dialogue
-from train.cartoon.casual import AFTERWORDS, CLOSERS, OPENERS, casual
+from train.cartoon.casual import AFTERWORDS, CLOSERS, OPENERS, casual, unmarked
 from train.cartoon.scene import make_scene
 from train.cartoon.wordings import HELD_OUT_WORDINGS, PRONOUN_QUESTIONS, QUESTIONS
 
@@ -63,4 +63,7 @@ def test_a_dialogue_says_as_many_questions_loosely_as_it_is_told():
     }
     assert lower[0.0] == 0
     assert lower[1.0] > 0.3 * len(asked[1.0])
+    talk = [each.question for each in asked[1.0] if each.question_type == "chat"]
+    assert talk
+    assert all(said == unmarked(said) for said in talk)
     assert {each.answer[0].isupper() or each.answer[0] == "<" for each in asked[1.0]} == {True}

@@ -13,6 +13,7 @@ from minigpt4.models.presets import Preset, QFormerConfig, VisionConfig
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from tests.train.tiny.conftest import steps
+from train.cartoon.draw import look_of
 from train.cartoon.scene import (
     BACKGROUNDS,
     COLORS,
@@ -187,6 +188,23 @@ def test_training_pictures_have_the_shares_asked_for_and_never_what_is_held_out(
     assert {thing.kind for thing in things if thing.word} == {"sign", "title"}
     assert not set(words) & set(UNSEEN_SIGN_WORDS)
     assert 0.35 < sum(word in SIGN_WORDS for word in words) / len(words) < 0.65
+
+
+def test_hard_scenes_are_looked_for_in_the_share_asked_for():
+    def share_of(hard_share: float) -> float:
+        settings = replace(SETTINGS, sign_share=0, strange_share=0, hard_share=hard_share)
+        scenes = [training_scene(number, settings) for number in range(300)]
+        scenes = [scene for scene in scenes if not scene.is_page]
+        hard = [
+            len(scene.things) >= 5 or look_of(scene).style in ("hollow", "textured")
+            for scene in scenes
+        ]
+        assert all(scene.seed < HELD_OUT_SEEDS for scene in scenes)
+        return sum(hard) / len(hard)
+
+    assert share_of(0.0) < 0.55
+    assert 0.65 < share_of(0.5) < 0.85
+    assert share_of(1.0) == 1.0
 
 
 def test_held_out_scenes_are_half_of_unseen_pairs():
