@@ -28,6 +28,7 @@ from train.cartoon.scene import (
     make_scene,
     with_random_word,
 )
+from train.errors import TrainingError
 from train.tiny.attributes import (
     IGNORED,
     Labels,
@@ -97,6 +98,23 @@ class EyeSettings:
             check_every=500,
         )
     )
+
+    def __post_init__(self) -> None:
+        """Refuses shares of one draw that together are more than everything.
+
+        Raises:
+            TrainingError: If two of them do not fit beside each other.
+        """
+        for names in (
+            ("gray_share", "false_color_share"),
+            ("strange_share", "sign_share", "sketch_share"),
+        ):
+            shares = {name: getattr(self, name) for name in names}
+            if sum(shares.values()) > 1:
+                told = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+                raise TrainingError(
+                    f"{told}: together {sum(shares.values()):g}, and 1 is every picture. Lower one."
+                )
 
 
 class Eye(nn.Module):

@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=default.steps.learning_rate)
     parser.add_argument("--check-every", type=int, default=default.steps.check_every)
     parser.add_argument("--sign-share", type=float, default=default.sign_share)
+    parser.add_argument("--hard-share", type=float, default=default.hard_share)
     parser.add_argument("--gray-share", type=float, default=default.gray_share)
     parser.add_argument("--false-color-share", type=float, default=default.false_color_share)
     parser.add_argument("--first-seed", type=int, default=0, help="of the pictures to learn from")
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = replace(
         default,
         sign_share=chosen.sign_share,
+        hard_share=chosen.hard_share,
         gray_share=chosen.gray_share,
         false_color_share=chosen.false_color_share,
         first_seed=chosen.first_seed,

@@ -207,6 +207,18 @@ def test_hard_scenes_are_looked_for_in_the_share_asked_for():
     assert share_of(1.0) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ({"gray_share": 0.7, "false_color_share": 0.5}, "gray_share 0.7.*together 1.2"),
+        ({"sign_share": 0.9, "strange_share": 0.1}, "sign_share 0.9.*together 1.05"),
+    ],
+)
+def test_shares_beyond_everything_are_refused(shares, told):
+    with pytest.raises(TrainingError, match=told):
+        replace(SETTINGS, **shares)
+
+
 def test_held_out_scenes_are_half_of_unseen_pairs():
     scenes = held_out(20)
     unseen = [
