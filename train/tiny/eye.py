@@ -23,7 +23,8 @@ from train.cartoon.mixture import mixed_scene
 from train.cartoon.scene import (
     BACKGROUNDS,
     HELD_OUT_SEEDS,
-    PLAIN_BACKGROUNDS,
+    MAX_THINGS,
+    RADII,
     Scene,
     make_scene,
     with_random_word,
@@ -45,8 +46,6 @@ from train.tiny.steps import StepSettings, load_weights, train_steps
 CROWDED = 5
 HARD_STYLES = ("hollow", "textured")
 
-_PLAIN = torch.tensor([BACKGROUNDS.index(name) for name in PLAIN_BACKGROUNDS])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EyeSettings:
@@ -58,9 +57,11 @@ class EyeSettings:
             come as they come, some of them with a sign too.
         random_word_share: Share of the signs that say letters at random. There are few words, and
             an eye that knows them all by sight does not read.
-        hard_share: Share of the pictures for which a scene is looked for that is hard to see: with
+        hard_share: Share of the others for which a scene is looked for that is hard to see: with
             `CROWDED` things and more, or in one of `HARD_STYLES`. Most of what the eye gets wrong
             is there.
+        alone_share: The same for one big thing and nothing else, which is what people draw first.
+            Seen too seldom, its parts are taken for things in the cells around it.
         strange_share: Share of the pictures that are no drawing of the world.
         sketch_share: Share of the pictures that are page sketches.
         gray_share: Share of the pictures that are shown without colour. Every kind misses one
@@ -79,6 +80,7 @@ class EyeSettings:
     sign_share: float = 0.4
     random_word_share: float = 0.5
     hard_share: float = 0.4
+    alone_share: float = 0.15
     strange_share: float = 0.06
     sketch_share: float = 0.05
     gray_share: float = 0.25
@@ -108,6 +110,7 @@ class EyeSettings:
         for names in (
             ("gray_share", "false_color_share"),
             ("strange_share", "sign_share", "sketch_share"),
+            ("hard_share", "alone_share"),
         ):
             shares = {name: getattr(self, name) for name in names}
             if sum(shares.values()) > 1:
@@ -178,21 +181,30 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
     if kind < settings.strange_share + settings.sign_share:
         while not any(thing.word for thing in scene.things):
             scene = _another(rng)
-    elif not scene.is_page and rng.random() < settings.hard_share:
-        while not _is_hard(scene):
-            scene = _another(rng)
+    elif not scene.is_page:
+        draw = rng.random()
+        if draw < settings.hard_share:
+            while not _is_hard(scene):
+                scene = _another(rng)
+        elif draw < settings.hard_share + settings.alone_share:
+            while not _is_one_big_thing(scene):
+                scene = _another(rng, most=1)
     if rng.random() < settings.random_word_share:
         scene = with_random_word(scene, rng)
     return scene
 
 
-def _another(rng: random.Random) -> Scene:
+def _another(rng: random.Random, most: int = MAX_THINGS) -> Scene:
     """A scene from the upper half of the seeds, where the plain numbers of the eye never come."""
-    return make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS))
+    return make_scene(rng.randrange(HELD_OUT_SEEDS // 2, HELD_OUT_SEEDS), max_things=most)
 
 
 def _is_hard(scene: Scene) -> bool:
     return len(scene.things) >= CROWDED or look_of(scene).style in HARD_STYLES
+
+
+def _is_one_big_thing(scene: Scene) -> bool:
+    return len(scene.things) == 1 and scene.things[0].radius > RADII["large"][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +245,10 @@ def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
     untrue = torch.zeros(len(scenes), dtype=torch.bool)
     untrue[list(colors)] = True
     labels["color"][untrue] = IGNORED
-    # Plain backgrounds are one without colour.
-    plain = torch.isin(labels["background"], _PLAIN.to(untrue.device))
-    labels["background"][untrue & plain] = IGNORED
+    # Plain backgrounds are one without colour, and who learns that blue grass is a field takes the
+    # sea for one. Pages and what is no drawing stay what they are.
+    world = labels["background"] < len(BACKGROUNDS)
+    labels["background"][untrue & world] = IGNORED
     return EyeBatch(scenes, pixel_values(scenes, settings.preset, colors), labels, untrue)
 
 

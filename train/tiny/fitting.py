@@ -125,7 +125,7 @@ def slot_error(
     """Mean squared distance of visual tokens `(B, Q, D)` from slots.
 
     Of a picture in untrue colours nothing counts that is a matter of colour: neither what lies
-    along `basis` `(D, C)` nor a background that only its colour tells.
+    along `basis` `(D, C)` nor its background.
     """
     off = tokens - slots
     colorless = off - (off @ basis) @ basis.T

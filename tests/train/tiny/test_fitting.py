@@ -104,7 +104,9 @@ def test_fitting_trains_the_whole_eye_and_no_word(eye, language, output):
 
 def test_of_pictures_in_untrue_colours_no_colour_counts(language):
     slots, basis = FusedSlots(language), color_basis(language)
-    batch = training_batch(0, replace(EYE, gray_share=1.0, steps=steps(2, batch_size=8)))
+    batch = training_batch(
+        0, replace(EYE, gray_share=1.0, false_color_share=0.0, steps=steps(2, batch_size=8))
+    )
     batch = replace(batch, untrue=torch.ones_like(batch.untrue))
     scene = make_scene(5, min_things=2)
     cell = scene.things[0].cell
@@ -120,12 +122,14 @@ def test_of_pictures_in_untrue_colours_no_colour_counts(language):
     assert slot_error(recolored, wanted, true, basis) > 1e-3
 
 
-def test_a_background_that_only_its_colour_tells_does_not_count_without_colour(language):
+def test_a_background_in_untrue_colours_does_not_count(language):
     slots, basis = FusedSlots(language), color_basis(language)
-    batch = training_batch(0, replace(EYE, gray_share=1.0, steps=steps(2, batch_size=40)))
+    batch = training_batch(
+        0, replace(EYE, gray_share=1.0, false_color_share=0.0, steps=steps(2, batch_size=40))
+    )
     wanted = slots.embed(slots.ids(batch.scenes))
     asked = batch.labels["background"] >= 0
-    assert 0 < asked.sum() < len(asked)
+    assert 0 < asked.sum() < len(asked)  # pages, and what is no drawing
     off = torch.zeros_like(wanted)
     off[~asked, BACKGROUND_QUERY] = 1.0
     assert slot_error(wanted + off, wanted, batch, basis) == 0
