@@ -7,6 +7,7 @@ when it is needed and seen once.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ from train.tiny.attributes import (
     labels_of,
 )
 from train.tiny.compiling import reduced_precision
-from train.tiny.false_colors import GRAY, Matrix, apply_matrix, find_matrix, shows_held_out
+from train.tiny.false_colors import GRAY, apply_matrix, find_matrix, shows_held_out
+from train.tiny.rough import Change, make_rough
 from train.tiny.steps import StepSettings, load_weights, train_steps
 
 CROWDED = 5
@@ -68,6 +70,7 @@ class EyeSettings:
             colour in training; without these the eye learns which kinds a colour rules out.
         false_color_share: Share of the pictures whose hues are turned, for the same reason. Where
             either would show a kind in the colour that it misses, the picture stays as it is.
+        rough_share: Share of the others that look as other hands leave them, see `rough.py`.
         letter_weight: Of the queries' letters in the loss.
         patch_weight: Of everything that is asked behind the vision encoder, but letters.
         patch_letter_weight: Of letters and ranks behind the vision encoder.
@@ -85,6 +88,7 @@ class EyeSettings:
     sketch_share: float = 0.05
     gray_share: float = 0.25
     false_color_share: float = 0.25
+    rough_share: float = 0.3
     letter_weight: float = 1.0
     patch_weight: float = 0.5
     patch_letter_weight: float = 0.5
@@ -149,22 +153,22 @@ class Eye(nn.Module):
 
 
 def pixel_values(
-    scenes: Sequence[Scene], preset: Preset, colors: Mapping[int, Matrix] | None = None
+    scenes: Sequence[Scene], preset: Preset, changes: Mapping[int, Change] | None = None
 ) -> torch.Tensor:
     """Draws scenes at the size the vision encoder reads: `(B, 3, S, S)`.
 
     Args:
         scenes: What to draw.
         preset: Sizes, mean and deviation of the colours.
-        colors: For some of the scenes, by their index, what their RGB values are turned by.
+        changes: For some of the scenes, by their index, what their pictures go through.
     """
     size = preset.vision.image_size
     drawn = np.stack([np.asarray(draw_scene(scene, size)) for scene in scenes])
     values = (
         torch.from_numpy(drawn).to(torch.get_default_device()).permute(0, 3, 1, 2).float() / 255
     )
-    for row, matrix in (colors or {}).items():
-        values[row] = apply_matrix(values[row], matrix)
+    for row, change in (changes or {}).items():
+        values[row] = change(values[row])
     mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
     return (values - mean[:, None, None]) / std[:, None, None]
 
@@ -231,25 +235,25 @@ def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
     scenes = tuple(training_scene(first + each, settings) for each in range(size))
     labels = labels_of(scenes, settings.preset.vision.grid)
     rng = random.Random(f"gray-{first}")
-    colors: dict[int, Matrix] = {}
+    changes: dict[int, Change] = {}
+    untrue = torch.zeros(len(scenes), dtype=torch.bool)
     for row, scene in enumerate(scenes):
-        draw = rng.random()
+        draw, matrix = rng.random(), None
         if draw < settings.gray_share:
             matrix = None if shows_held_out(scene, GRAY) else GRAY
         elif draw < settings.gray_share + settings.false_color_share:
             matrix = find_matrix(scene, rng)
-        else:
-            continue
+        elif rng.random() < settings.rough_share:
+            changes[row] = make_rough(rng, fine=any(thing.word for thing in scene.things))
         if matrix is not None:
-            colors[row] = matrix
-    untrue = torch.zeros(len(scenes), dtype=torch.bool)
-    untrue[list(colors)] = True
+            changes[row] = partial(apply_matrix, matrix=matrix)
+            untrue[row] = True
     labels["color"][untrue] = IGNORED
     # Plain backgrounds are one without colour, and who learns that blue grass is a field takes the
     # sea for one. Pages and what is no drawing stay what they are.
     world = labels["background"] < len(BACKGROUNDS)
     labels["background"][untrue & world] = IGNORED
-    return EyeBatch(scenes, pixel_values(scenes, settings.preset, colors), labels, untrue)
+    return EyeBatch(scenes, pixel_values(scenes, settings.preset, changes), labels, untrue)
 
 
 def eye_losses(

@@ -142,6 +142,7 @@ def test_pictures_without_colour_are_not_asked_about_it():
         SETTINGS,
         gray_share=1.0,
         false_color_share=0.0,
+        rough_share=0.0,
         strange_share=0.3,
         steps=steps(4, batch_size=40),
     )
@@ -162,7 +163,11 @@ def test_pictures_without_colour_are_not_asked_about_it():
 
 def test_some_pictures_come_in_false_colours_and_are_not_asked_about_them():
     settings = replace(
-        SETTINGS, gray_share=0.0, false_color_share=0.5, steps=steps(4, batch_size=40)
+        SETTINGS,
+        gray_share=0.0,
+        false_color_share=0.5,
+        rough_share=0.0,
+        steps=steps(4, batch_size=40),
     )
     batch = training_batch(0, settings)
     plain = pixel_values(batch.scenes, SMALL)
