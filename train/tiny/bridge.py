@@ -5,6 +5,7 @@ the image slots, and the answers' loss teaches the Q-Former alone (and that proj
 dropped: stage 1 starts from a random one).
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from train.tiny.eye import Eye, pixel_values
 from train.tiny.fitting import Fitted
 from train.tiny.language import answer_loss_of
 from train.tiny.lessons import LanguageBatch, Lessons
+from train.tiny.rough import rough_changes
 from train.tiny.slots import QUERIES
 from train.tiny.steps import StepSettings, train_steps
 
@@ -43,6 +45,7 @@ class BridgeSettings:
         slot_weight: How much the distance from the fused slots counts, for the same reason.
         strange_share: Share of the pictures that are no drawing of the world.
         sketch_share: Share of the pictures that are page sketches.
+        rough_share: Share of the pictures that look as other hands leave them, see `rough.py`.
         length: Tokens of a row.
         plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
         held_out_scenes: Scenes it is scored on while it trains.
@@ -54,6 +57,7 @@ class BridgeSettings:
     slot_weight: float = 0.3
     strange_share: float = 0.05
     sketch_share: float = 0.1
+    rough_share: float = 0.2
     length: int = 256
     plain_weight: float = 1.0
     held_out_scenes: int = 200
@@ -124,9 +128,10 @@ def train_bridge(
             sketch_share=settings.sketch_share,
         )
         scenes = [scene for scene, _ in rows]
+        changes = rough_changes(scenes, settings.rough_share, random.Random(f"rough-{first}"))
         batch = lessons.batch(rows, length=settings.length)
         with torch.no_grad(), reduced_precision():
-            features = vision(pixel_values(scenes, preset)).float()
+            features = vision(pixel_values(scenes, preset, changes)).float()
             wanted = lessons.slots.embed(lessons.slots.ids(scenes))
         answers, queries, tokens = answer_loss(
             features, batch.ids, slot_starts(batch), batch.labels, batch.weights

@@ -6,13 +6,30 @@ each depends less on how this world is drawn; no held-out picture is changed.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
 
+from train.cartoon.scene import Scene
+
 Change = Callable[[torch.Tensor], torch.Tensor]
 """Takes a picture `(3, S, S)` with values from 0 to 1 and gives one like it."""
+
+
+def rough_changes(scenes: Sequence[Scene], share: float, rng: random.Random) -> dict[int, Change]:
+    """A change for some of the scenes, by their index.
+
+    Args:
+        scenes: What the pictures show; letters on them stay readable.
+        share: How many are changed.
+        rng: Chooses which, and how.
+    """
+    return {
+        row: make_rough(rng, fine=any(thing.word for thing in scene.things))
+        for row, scene in enumerate(scenes)
+        if rng.random() < share
+    }
 
 
 def make_rough(rng: random.Random, *, fine: bool = False) -> Change:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.train.tiny.test_eye import SETTINGS, SMALL
+from train.cartoon.scene import make_scene
 from train.tiny.eye import pixel_values, training_batch
-from train.tiny.rough import blotched, brightened, make_rough, pixelated, posterized
+from train.tiny.rough import blotched, brightened, make_rough, pixelated, posterized, rough_changes
 
 PICTURE = torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(0))
 
@@ -61,6 +62,17 @@ def test_values_stay_colours():
         assert changed.min() >= 0
         assert changed.max() <= 1
         assert not torch.equal(changed, PICTURE)
+
+
+def test_some_of_the_bridge_s_pictures_are_rough_and_those_with_letters_finely(monkeypatch):
+    scenes = [make_scene(seed) for seed in range(200)]
+    monkeypatch.setattr("train.tiny.rough.make_rough", lambda _, *, fine: fine)
+    changes = rough_changes(scenes, 0.3, random.Random(0))
+    assert 0.2 < len(changes) / 200 < 0.4
+    assert not rough_changes(scenes, 0.0, random.Random(0))
+    for row, fine in changes.items():
+        assert fine == any(thing.word for thing in scenes[row].things)
+    assert len(set(changes.values())) == 2
 
 
 def test_as_many_of_the_eye_s_pictures_are_rough_as_it_is_told_and_are_asked_everything():
