@@ -64,12 +64,12 @@ class BridgeSettings:
     questions: int = 60
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=5600,
+            steps=10_500,
             batch_size=16,
             learning_rate=8e-4,
             warmup_steps=100,
             weight_decay=0.02,
-            check_every=1400,
+            check_every=2625,
         )
     )
 

@@ -44,12 +44,12 @@ class FittingSettings:
     solved_on: int = 1600
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
-            steps=5000,
+            steps=22_000,
             batch_size=32,
-            learning_rate=6e-4,
-            warmup_steps=100,
+            learning_rate=8e-4,
+            warmup_steps=200,
             weight_decay=0.02,
-            check_every=1000,
+            check_every=2000,
         )
     )
 
