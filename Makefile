@@ -102,7 +102,7 @@ tiny-train: .venv/runtime
 	$(BIN)/python train/run.py --stage 0 --output runs/tiny/parts $(TINY_OPTIONS)
 	$(BIN)/python train/run.py --stage 1 $(PARTS) --output runs/tiny/stage1 $(call resume,stage1)
 	$(BIN)/python train/run.py --stage 2 $(PARTS) --set start=runs/tiny/stage1/projection.safetensors \
-		--output runs/tiny/stage2 $(call resume,stage2)
+		--set schedule.steps=2000 --output runs/tiny/stage2 $(call resume,stage2)
 
 tiny-ship:
 	mkdir -p minigpt4/assets/tiny/language

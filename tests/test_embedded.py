@@ -116,6 +116,22 @@ def test_it_reads_a_drawing_by_another_hand(chat):
     assert right["color"] >= 5
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is the sun yellow?", "There is no sun in this picture."),
+        ("Where is the house compared to the cat?", "There is no cat in this picture."),
+        ("Is the apple above the car?", "There is no apple in this picture."),
+        ("hey, what's in the picture?", "The picture shows a green field under a blue sky."),
+        ("Are you sure?", "I am a tiny model and can be wrong."),
+        ("What is the house made of?", "I am a tiny model and can't do that."),
+    ],
+)
+def test_it_denies_what_is_not_there_and_says_what_it_cannot(chat, question, answer):
+    session = Session().attach(chat.encode_image(ASSETS / "examples" / "street.png"))
+    assert _ask(chat, session, question)[0].startswith(answer)
+
+
 def test_it_talks_over_several_turns(chat):
     heart = Thing("heart", "red", "large", 0.42, 0.42, 0.3)
     scene = Scene(seed=7, background="white", things=(heart,))
