@@ -46,6 +46,7 @@ class BridgeSettings:
         strange_share: Share of the pictures that are no drawing of the world.
         sketch_share: Share of the pictures that are page sketches.
         rough_share: Share of the pictures that look as other hands leave them, see `rough.py`.
+        first_seed: Seed of the first picture; a run that goes on from others begins behind theirs.
         length: Tokens of a row.
         plain_weight: Loss weight of words that carry nothing seen, against 1 for those that do.
         held_out_scenes: Scenes it is scored on while it trains.
@@ -58,6 +59,7 @@ class BridgeSettings:
     strange_share: float = 0.05
     sketch_share: float = 0.1
     rough_share: float = 0.2
+    first_seed: int = FIRST_SEED
     length: int = 256
     plain_weight: float = 1.0
     held_out_scenes: int = 200
@@ -120,7 +122,7 @@ def train_bridge(
     batch_size = settings.steps.batch_size
 
     def loss(step: int) -> torch.Tensor:
-        first = FIRST_SEED + step * batch_size
+        first = settings.first_seed + step * batch_size
         rows = lessons.rows(
             range(first, first + batch_size),
             MAX_THINGS,

@@ -35,12 +35,14 @@ class FittingSettings:
     Attributes:
         slot_weight: How much a slot's squared error counts beside the heads' questions.
         sketch_share: Share of the pictures that are page sketches.
+        first_seed: Seed of the first picture; a run that goes on from others begins behind theirs.
         solved_on: Pictures on which the projection is solved for before the first step.
         steps: The loop's own settings.
     """
 
     slot_weight: float = 1.0
     sketch_share: float = 0.08
+    first_seed: int = FIRST_SEED
     solved_on: int = 1600
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
@@ -87,14 +89,14 @@ def fit_eye(
     shown = replace(
         eye_settings,
         sketch_share=settings.sketch_share,
-        first_seed=FIRST_SEED,
+        first_seed=settings.first_seed,
         steps=settings.steps,
     )
     eye.eval()
     if not state.is_file():
         sketches = round(settings.sketch_share * settings.solved_on)
         scenes = [
-            (make_sketch if number < sketches else make_scene)(FIRST_SEED - 1 - number)
+            (make_sketch if number < sketches else make_scene)(settings.first_seed - 1 - number)
             for number in range(settings.solved_on)
         ]
         solve_projection(eye, fitted.projection, slots, scenes, eye_settings.preset)

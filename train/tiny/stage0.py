@@ -240,9 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for name, of in settings.items():
         parser.add_argument(f"--{name}-steps", type=int, default=of.steps.steps)
+        parser.add_argument(f"--{name}-first-seed", type=int, default=of.first_seed)
     chosen = parser.parse_args(arguments)
     given = {
-        name: replace(of, steps=replace(of.steps, steps=getattr(chosen, f"{name}_steps")))
+        name: replace(
+            of,
+            steps=replace(of.steps, steps=getattr(chosen, f"{name}_steps")),
+            first_seed=getattr(chosen, f"{name}_first_seed"),
+        )
         for name, of in settings.items()
     }
     run(chosen.output, only=chosen.only, threads=chosen.threads, **given)

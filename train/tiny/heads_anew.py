@@ -1,0 +1,116 @@
+"""Gives finished parts their heads back, so that stage 0 can go on with them.
+
+    python -m train.tiny.heads_anew --output runs/tiny/again
+
+The heads that taught the eye are thrown away when it is finished, and the eye's run may be long
+gone. This takes vision encoder and Q-Former as they are, fits new heads behind them in about a
+minute, and leaves `eye.pt` and `language/` as the third step of stage 0 wants them. The command
+that it names goes on from there, with pictures that no run before has seen.
+"""
+
+import argparse
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from minigpt4.checkpoints.native import load_part
+from minigpt4.config import ASSETS
+from train.tiny.attributes import attribute_losses
+from train.tiny.eye import Eye, EyeSettings, save_eye, training_batch
+
+logger = logging.getLogger(__name__)
+
+# Apart from what eye (0), bridge (500,000,000), fitting (600,000,000) and runs that went on from
+# them have seen.
+FIRST_SEED = 790_000_000
+_NEXT_SEEDS = {"bridge": 520_000_000, "fitting": 750_000_000}
+
+
+def eye_of(parts: Path, settings: EyeSettings) -> Eye:
+    """The eye of a folder with `vision.safetensors` and `qformer.safetensors`, with random heads.
+
+    Raises:
+        CheckpointError: If one of them is not there or does not fit.
+    """
+    torch.manual_seed(4)
+    eye, preset = Eye(settings.preset), settings.preset
+    load_part(parts / "vision.safetensors", eye.vision, "vision", preset=preset.name)
+    load_part(parts / "qformer.safetensors", eye.qformer, "qformer", preset=preset.name)
+    return eye
+
+
+def fit_heads(eye: Eye, settings: EyeSettings, *, batches: int = 120, rounds: int = 12) -> float:
+    """Trains the heads of an eye in place, and nothing else.
+
+    Args:
+        eye: Sees; each picture is looked at once.
+        settings: What is shown and asked.
+        batches: How many batches of pictures.
+        rounds: How often the heads go over them.
+
+    Returns:
+        The mean loss of the last round.
+    """
+    shown = replace(settings, first_seed=FIRST_SEED)
+    eye.eval()
+    kept = []
+    with torch.no_grad():
+        for step in range(batches):
+            batch = training_batch(step, shown)
+            features = eye.vision(batch.values)
+            kept.append((features, eye.qformer(features), batch.labels))
+    heads = nn.ModuleList([eye.query_heads, eye.patch_heads])
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=5e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * rounds)
+    mean = 0.0
+    for number in range(rounds):
+        total = 0.0
+        for features, queries, labels in kept:
+            losses = attribute_losses(eye.query_heads(queries), labels).values()
+            on_patches = attribute_losses(eye.patch_heads(features), labels).values()
+            loss = torch.stack([*losses, *on_patches]).sum()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        mean = total / batches
+        logger.info("round %d of %d: loss %.3f", number + 1, rounds, mean)
+    return mean
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line, writes the folder and prints what to do with it.
+
+    Raises:
+        CheckpointError: If a part is not there or does not fit.
+    """
+    parser = argparse.ArgumentParser(prog="python -m train.tiny.heads_anew", description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    parser.add_argument(
+        "--parts", type=Path, default=ASSETS / "tiny", help="default: the embedded ones"
+    )
+    parser.add_argument("--batches", type=int, default=120, help="of pictures, for the heads")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the processor")
+    given = parser.parse_args(arguments)
+    if given.output.exists():
+        parser.error(f"{given.output} is there already; name a folder that is not.")
+    torch.set_num_threads(given.threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = EyeSettings()
+    eye = eye_of(given.parts, settings)
+    fit_heads(eye, settings, batches=given.batches)
+    shutil.copytree(given.parts / "language", given.output / "language")
+    save_eye(eye, given.output / "eye.pt")
+    seeds = " ".join(f"--{name}-first-seed {seed}" for name, seed in _NEXT_SEEDS.items())
+    logger.info("python -m train.tiny.stage0 --only bridge --output %s %s", given.output, seeds)
+
+
+if __name__ == "__main__":
+    main()
