@@ -49,17 +49,21 @@ def last_part(chat: Chat, session, question: str, projection: str | None = None)
 
 
 def test_stage_one_and_stage_two_answer_differently_about_one_picture(chat):
-    session = chat.new_session().attach(chat.encode_image(HARBOUR))
-    before = last_part(chat, session, LONG, "Stage 1")
-    after = last_part(chat, session, LONG)
-    assert after.text == true_answer("harbour", LONG)
+    garden = locate("assets:examples/garden.png")
+    session = chat.new_session().attach(chat.encode_image(garden))
+    # Both describe the examples rightly; here stage 1 forgets that the apple comes first.
+    question = "Write an advertisement for what you see."
+    before = last_part(chat, session, question, "Stage 1")
+    after = last_part(chat, session, question)
+    assert after.text.startswith("Buy the red apple today!")
     assert before.text != after.text
     # Either can be gone on from, through either.
-    assert last_part(chat, before.session, COLOR).text == true_answer("harbour", COLOR)
-    again = last_part(chat, session, LONG, "Stage 1")
+    bird = "What color is the bird?"
+    assert last_part(chat, before.session, bird).text == true_answer("garden", bird)
+    again = last_part(chat, session, question, "Stage 1")
     assert again.text == before.text
     # An engine that keeps what it read of a picture must not take one for the other.
-    assert last_part(chat, session, LONG).text == after.text
+    assert last_part(chat, session, question).text == after.text
 
 
 def test_switching_costs_one_matrix_product_and_no_second_look(chat):

@@ -52,7 +52,7 @@ def test_a_chat_whose_cache_went_to_others_goes_on(lively_model):
 
 
 def test_a_question_waits_while_others_hold_the_cache(lively_model):
-    engine = batching(lively_model, blocks=12, max_answers=8)
+    engine = batching(lively_model, blocks=10, max_answers=8)
     expected = [ask(engine, prompt(f"question {number}"), max_new_tokens=90) for number in range(5)]
     running = []
     step = engine._stepper.run
@@ -66,7 +66,7 @@ def test_a_question_waits_while_others_hold_the_cache(lively_model):
         partial(ask, engine, prompt(f"question {number}"), max_new_tokens=90) for number in range(5)
     ]
     assert at_once(jobs) == expected
-    assert max(running) == 1  # each sets 6 or 7 of the 12 blocks aside
+    assert max(running) == 1  # each sets 6 or 7 of the 10 blocks aside
     engine.close()
 
 

@@ -18,7 +18,7 @@ from tests.engines.asking import slow_down
 from tests.lively import make_lively
 from tests.waiting import until
 
-GREEDY = GenerationSettings(temperature=0, repetition_penalty=1.0, max_new_tokens=12)
+GREEDY = GenerationSettings(temperature=0, repetition_penalty=1.0, max_new_tokens=24)
 LONG = replace(GREEDY, max_new_tokens=1500)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,8 @@ from tests.evaluation.data import (
     write_json,
     write_lines,
 )
+from train.cartoon.draw import draw_scene
+from train.cartoon.scene import make_scene
 
 HARBOUR = ASSETS / "examples" / "harbour.png"
 
@@ -60,7 +61,8 @@ def test_before_and_after_with_the_embedded_model(
     """Both projections answer, each in its file; the second run asks nothing."""
     photos = draw(tmp_path / "photos", "a.png", "b.png")
     # The two projections are alike on many drawings; on this one they are known to differ.
-    shutil.copy(ASSETS / "examples" / "harbour.png", photos / "b.png")
+    crowded = make_scene(9_000_012, min_things=6)
+    draw_scene(crowded, 96).save(photos / "b.png")
     output = tmp_path / "out"
     command = ["failures", str(photos), "--output", str(output), "--device", "cpu"]
     for stage, name in ((1, "projection_stage1"), (2, "projection")):

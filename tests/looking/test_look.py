@@ -233,7 +233,7 @@ def test_a_chat_looks_through_the_projection_it_answered_with(model):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         other = nn.Linear(32, 64)
-        nn.init.normal_(other.weight, std=0.5)
+        nn.init.normal_(other.weight, std=2.0)
     chat = Chat(
         model,
         GenerateEngine(model),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def test_tensorboard_continues_where_a_run_goes_on(
         main(arguments)
     monkeypatch.undo()
     folder = tmp_path / "run"
+    # Files of one second are told apart by a number without leading zeros; no run is so short.
+    time.sleep(1.1)
     assert [event.step for event in curves(folder).Scalars("loss/training")] == [1, 2, 3]
     assert main(["--stage", "1", "--output", str(folder), "--resume"]) == 0
 
