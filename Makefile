@@ -98,6 +98,7 @@ resume = $$(test -f runs/tiny/$(1)/checkpoint.safetensors && echo --resume)
 tiny-train-gpu: TINY_OPTIONS = --device cuda --larger-batches 4
 tiny-train-gpu: tiny-train
 
+# Stage 2 has as many steps as the shipped projection was trained for, more than its settings name.
 tiny-train: .venv/runtime
 	$(BIN)/python train/run.py --stage 0 --output runs/tiny/parts $(TINY_OPTIONS)
 	$(BIN)/python train/run.py --stage 1 $(PARTS) --output runs/tiny/stage1 $(call resume,stage1)

@@ -18,10 +18,9 @@ from train.cartoon.phrases import (
     with_article,
 )
 from train.cartoon.scene import BACKGROUNDS, COLORS, KINDS, PLACES, SIZES, Scene, strange_scene
+from train.cartoon.talk import BEYOND_ME, BEYOND_ME_QUESTIONS, SMALL_TALK
 from train.cartoon.wordings import (
     BACKGROUND_PHRASES,
-    BEYOND_ME,
-    BEYOND_ME_QUESTIONS,
     DESCRIBE_INSTRUCTIONS,
     FOREIGN_KINDS,
     HELD_OUT_WORDINGS,
@@ -30,7 +29,6 @@ from train.cartoon.wordings import (
     PAGE_SKETCH,
     PRONOUN_QUESTIONS,
     QUESTIONS,
-    SMALL_TALK,
 )
 
 QUESTION_TYPES = tuple(QUESTIONS)

@@ -42,9 +42,7 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
     """
     if scene.strange:
         return draw_strange(scene.seed, size)
-    rng = look_random(scene)
-    line = draw_horizon(scene.background, rng)
-    look = make_look(rng)
+    rng, line, look = _begin(scene)
     side = _SUPERSAMPLING * size
     if scene.is_page:
         return disturb(draw_page(scene, side, rng).reduce(_SUPERSAMPLING), look)
@@ -57,9 +55,14 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
 
 def look_of(scene: Scene) -> Look:
     """The look that `draw_scene` gives a scene's picture; of strange scenes it has none."""
+    return _begin(scene)[2]
+
+
+def _begin(scene: Scene) -> tuple[random.Random, float, Look]:
+    """A scene's generator behind its first numbers, and what those decide: horizon and look."""
     rng = look_random(scene)
-    draw_horizon(scene.background, rng)
-    return make_look(rng)
+    line = draw_horizon(scene.background, rng)
+    return rng, line, make_look(rng)
 
 
 def _draw_thing(

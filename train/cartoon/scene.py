@@ -131,6 +131,11 @@ class Scene:
     strange: bool = False
 
     @property
+    def has_word(self) -> bool:
+        """Whether there are letters to read: on a sign, in a title."""
+        return any(thing.word for thing in self.things)
+
+    @property
     def is_page(self) -> bool:
         """Whether the picture is the sketch of a web page."""
         return self.background == PAGE
@@ -194,7 +199,7 @@ def with_random_word(scene: Scene, rng: random.Random) -> Scene:
 
     There are few words: who knows them all by sight does not read.
     """
-    if not any(thing.word for thing in scene.things):
+    if not scene.has_word:
         return scene
     things = (
         replace(thing, word=_random_word(len(thing.word), rng)) if thing.word else thing

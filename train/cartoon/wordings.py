@@ -1,4 +1,4 @@
-"""The texts of the picture world: how a question may be worded, and small talk.
+"""The texts of the picture world: how a question may be worded.
 
 Every question has at least a dozen wordings. The last two of each are held out: never used in
 training, used to measure whether free wording is understood.
@@ -615,116 +615,10 @@ DESCRIBE_INSTRUCTIONS = (
     "What's in here?",
 )
 
-# Sayings by the answer they get.
-_TALK: dict[str, tuple[str, ...]] = {
-    "Hello! Ask me about the picture.": (
-        "Hello!", "Hi", "Hello, how are you?", "Hey", "Hi there!", "Hey there!", "Hello there!",
-        "Good morning!", "Good evening.", "How are you?", "Nice to meet you.",
-    ),
-    "You are welcome.": (
-        "Thanks!", "Thank you.", "Thank you very much!", "Thanks a lot!", "Great, thanks.",
-        "Ok, thank you.", "Thanks for your help.",
-    ),
-    "I am a tiny model. I only know simple drawings.": (
-        "Who are you?", "What are you?", "What can you do?", "What is your name?",
-        "Are you a robot?", "Are you human?", "Who made you?", "Tell me about yourself.",
-        "How do you work?", "Do you know everything?",
-    ),
-    "Ask me more about the picture.": (
-        "Ok.", "Cool!", "Nice.", "Great!", "Wow!", "Very good!", "Well done!", "I see.", "Right.",
-        "Interesting!",
-    ),
-    "I am a tiny model and can be wrong. Please look for yourself.": (
-        "Are you sure?", "Really?", "Are you certain?", "That is wrong.", "You are wrong.",
-        "No, that's not right.", "I don't think so.", "Is that true?", "That's not true.",
-    ),
-    "Ask me about colors, sizes, places or numbers.": (
-        "What can I ask you?", "Help me.", "Help", "What should I ask?", "What do you know?",
-    ),
-    "Goodbye!": ("Goodbye.", "Bye!", "See you!"),
-}  # fmt: skip
-
-SMALL_TALK = tuple((said, answer) for answer, sayings in _TALK.items() for said in sayings)
-
 # The answer to whatever is asked about a picture that is no drawing of this world.
 NO_DRAWING = "I only know simple drawings, and this does not look like one to me."
 
 # The answer to whatever else is asked about a page sketch.
 PAGE_SKETCH = "This is a sketch of a web page. Ask me to write it."
-
-BEYOND_ME = "I am a tiny model and can't do that. Ask me about colors, sizes, places or numbers."
-BEYOND_ME_QUESTIONS = (
-    "Sing a song.",
-    "Tell me a story.",
-    "What is the capital of France?",
-    "Who is the president?",
-    "What is two plus two?",
-    "Write some code for me.",
-    "What is the weather like today?",
-    "Tell me a joke.",
-    "Who won the game?",
-    "Translate this into French.",
-    "What time is it?",
-    "Why is the sky blue?",
-    "Who painted this picture?",
-    "What is your favorite food?",
-    "Give me some advice.",
-    "Play some music.",
-    "How old are you?",
-    "Do you like me?",
-    "Can you help me with my homework?",
-    "What is the meaning of life?",
-    "Who is that?",
-    "Who drew this?",
-    "Who is in the picture?",
-    "When was this drawn?",
-    "What will happen next?",
-    "What happened before?",
-    "What does this picture mean?",
-    "Do you like this picture?",
-    "Is this picture good?",
-    "How much does it cost?",
-    "How long did it take?",
-    "What is the name of the artist?",
-    "Draw me a picture.",
-    "Paint something.",
-    "Make the picture bigger.",
-    "Change the color.",
-    "Send me an email.",
-    "What day is it?",
-    "Where are you from?",
-    "Where do you live?",
-    "What should I eat today?",
-    "What is love?",
-    "Count to ten.",
-    "Spell your name.",
-    "What is the largest city?",
-    "Which thing is the biggest?",
-    "What is the biggest object?",
-    "What is the smallest thing?",
-    "Which one is the largest?",
-    "Is this real?",
-    "Is it raining?",
-    "Is it warm there?",
-    "What is the {kind} doing?",
-    "Why is the {kind} here?",
-    "Who owns the {kind}?",
-    "What does the {kind} eat?",
-    "How old is the {kind}?",
-    "How heavy is the {kind}?",
-    "What is the {kind} made of?",
-    "How much is the {kind}?",
-    "What is the {kind} called?",
-    "Is the {kind} happy?",
-    "What is the {kind} thinking?",
-    "Why is there {a_kind}?",
-    "What is {a_kind}?",
-    "What can I do with the {kind}?",
-    "Can the {kind} fly?",
-    "Is the {kind} expensive?",
-    "Do you like the {kind}?",
-    "How fast is the {kind}?",
-    "Tell me a story about the {kind}.",
-)
 
 NO_PICTURE = "I can't see a picture yet. Please attach one."

@@ -44,7 +44,7 @@ def _with_a_sign(number: int) -> list[Scene]:
     while len(scenes) < number:
         seed += 1
         scene = make_scene(seed)
-        if any(thing.word for thing in scene.things):
+        if scene.has_word:
             scenes.append(scene)
     return scenes
 

@@ -183,7 +183,7 @@ def training_scene(number: int, settings: EyeSettings) -> Scene:
     if scene.strange:
         return scene
     if kind < settings.strange_share + settings.sign_share:
-        while not any(thing.word for thing in scene.things):
+        while not scene.has_word:
             scene = _another(rng)
     elif not scene.is_page:
         draw = rng.random()
@@ -244,7 +244,7 @@ def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
         elif draw < settings.gray_share + settings.false_color_share:
             matrix = find_matrix(scene, rng)
         elif rng.random() < settings.rough_share:
-            changes[row] = make_rough(rng, fine=any(thing.word for thing in scene.things))
+            changes[row] = make_rough(rng, fine=scene.has_word)
         if matrix is not None:
             changes[row] = partial(apply_matrix, matrix=matrix)
             untrue[row] = True
@@ -265,10 +265,25 @@ def eye_losses(
         The weighted parts of the loss by name, those behind the vision encoder beginning `patch_`,
         and `(B, Q, Dq)`.
     """
-    labels = batch.labels
     with reduced_precision():
         features = eye.vision(batch.values)
         queries = eye.qformer(features)
+    return head_losses(eye, features, queries, batch.labels, settings), queries.float()
+
+
+def head_losses(
+    eye: Eye,
+    features: torch.Tensor,
+    queries: torch.Tensor,
+    labels: Labels,
+    settings: EyeSettings,
+) -> dict[str, torch.Tensor]:
+    """What the heads get wrong about image features `(B, N, Dv)` and query output `(B, Q, Dq)`.
+
+    Returns:
+        The weighted parts of the loss by name, those behind the vision encoder beginning `patch_`.
+    """
+    with reduced_precision():
         asked, patches = eye.query_heads(queries), eye.patch_heads(features)
     losses = attribute_losses(asked, labels)
     losses["letter"] = settings.letter_weight * losses["letter"]
@@ -276,7 +291,7 @@ def eye_losses(
         on_letters = name.endswith(("_letter", "_rank"))
         weight = settings.patch_letter_weight if on_letters else settings.patch_weight
         losses[f"patch_{name}"] = weight * loss
-    return losses, queries.float()
+    return losses
 
 
 def train_eye(

@@ -18,6 +18,8 @@ from train.tiny.eye_scores import held_out, score
 
 logger = logging.getLogger(__name__)
 
+_SHARES = ("sign_share", "hard_share", "gray_share", "false_color_share")
+
 
 def run(output: Path, settings: EyeSettings, warm_start: Path | None = None) -> Eye:
     """Trains the eye and saves it.
@@ -64,10 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=default.steps.steps, help="of the whole run")
     parser.add_argument("--learning-rate", type=float, default=default.steps.learning_rate)
     parser.add_argument("--check-every", type=int, default=default.steps.check_every)
-    parser.add_argument("--sign-share", type=float, default=default.sign_share)
-    parser.add_argument("--hard-share", type=float, default=default.hard_share)
-    parser.add_argument("--gray-share", type=float, default=default.gray_share)
-    parser.add_argument("--false-color-share", type=float, default=default.false_color_share)
+    for name in _SHARES:
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=float, default=getattr(default, name))
     parser.add_argument("--first-seed", type=int, default=0, help="of the pictures to learn from")
     parser.add_argument("--threads", type=int, default=1, help="of the processor")
     parser.add_argument("--warm-start", type=Path, help="weights of an earlier run to begin from")
@@ -82,10 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     settings = replace(
         default,
-        sign_share=chosen.sign_share,
-        hard_share=chosen.hard_share,
-        gray_share=chosen.gray_share,
-        false_color_share=chosen.false_color_share,
+        **{name: getattr(chosen, name) for name in _SHARES},
         first_seed=chosen.first_seed,
         steps=steps,
     )

@@ -5,7 +5,8 @@
 The heads that taught the eye are thrown away when it is finished, and the eye's run may be long
 gone. This takes vision encoder and Q-Former as they are, fits new heads behind them in about a
 minute, and leaves `eye.pt` and `language/` as the third step of stage 0 wants them. The command
-that it names goes on from there, with pictures that no run before has seen.
+that it names goes on from there, with pictures that the embedded model has not seen; who has gone
+on once and does so again gives it higher seeds.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from torch import nn
 
 from minigpt4.checkpoints.native import load_part
 from minigpt4.config import ASSETS
-from train.tiny.attributes import attribute_losses
-from train.tiny.eye import Eye, EyeSettings, save_eye, training_batch
+from train.tiny.eye import Eye, EyeSettings, head_losses, save_eye, training_batch
+from train.tiny.steps import StepSettings, train_steps
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +46,20 @@ def eye_of(parts: Path, settings: EyeSettings) -> Eye:
     return eye
 
 
-def fit_heads(eye: Eye, settings: EyeSettings, *, batches: int = 120, rounds: int = 12) -> float:
+def fit_heads(
+    eye: Eye, settings: EyeSettings, state: Path, *, batches: int = 120, rounds: int = 12
+) -> float:
     """Trains the heads of an eye in place, and nothing else.
 
     Args:
         eye: Sees; each picture is looked at once.
         settings: What is shown and asked.
+        state: Where the run keeps what it needs to resume.
         batches: How many batches of pictures.
         rounds: How often the heads go over them.
 
     Returns:
-        The mean loss of the last round.
+        The mean loss in the end.
     """
     shown = replace(settings, first_seed=FIRST_SEED)
     eye.eval()
@@ -65,24 +69,23 @@ def fit_heads(eye: Eye, settings: EyeSettings, *, batches: int = 120, rounds: in
             batch = training_batch(step, shown)
             features = eye.vision(batch.values)
             kept.append((features, eye.qformer(features), batch.labels))
+
+    def loss(step: int) -> torch.Tensor:
+        losses = head_losses(eye, *kept[step % batches], settings)
+        return torch.stack(list(losses.values())).sum()
+
+    steps = StepSettings(
+        steps=batches * rounds,
+        batch_size=settings.steps.batch_size,
+        learning_rate=5e-3,
+        warmup_steps=0,
+        weight_decay=0.0,
+        check_every=batches * rounds,
+    )
     heads = nn.ModuleList([eye.query_heads, eye.patch_heads])
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=5e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * rounds)
-    mean = 0.0
-    for number in range(rounds):
-        total = 0.0
-        for features, queries, labels in kept:
-            losses = attribute_losses(eye.query_heads(queries), labels).values()
-            on_patches = attribute_losses(eye.patch_heads(features), labels).values()
-            loss = torch.stack([*losses, *on_patches]).sum()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-        mean = total / batches
-        logger.info("round %d of %d: loss %.3f", number + 1, rounds, mean)
-    return mean
+    train_steps(heads, loss, steps, state, lambda _: None, title="heads")
+    with torch.no_grad():
+        return sum(loss(step).item() for step in range(batches)) / batches
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -105,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = EyeSettings()
     eye = eye_of(given.parts, settings)
-    fit_heads(eye, settings, batches=given.batches)
+    loss = fit_heads(eye, settings, given.output / "state-heads.pt", batches=given.batches)
+    logger.info("The heads' loss is %.3f now.", loss)
     shutil.copytree(given.parts / "language", given.output / "language")
     save_eye(eye, given.output / "eye.pt")
     seeds = " ".join(f"--{name}-first-seed {seed}" for name, seed in _NEXT_SEEDS.items())

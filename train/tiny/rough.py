@@ -26,7 +26,7 @@ def rough_changes(scenes: Sequence[Scene], share: float, rng: random.Random) -> 
         rng: Chooses which, and how.
     """
     return {
-        row: make_rough(rng, fine=any(thing.word for thing in scene.things))
+        row: make_rough(rng, fine=scene.has_word)
         for row, scene in enumerate(scenes)
         if rng.random() < share
     }
