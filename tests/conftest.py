@@ -21,7 +21,6 @@ from minigpt4.models.presets import TINY, Preset, QFormerConfig, VisionConfig
 from minigpt4.models.qformer import QFormer
 from minigpt4.models.vision import VisionEncoder
 from train.tiny.language import LanguageSettings, new_language_model
-from train.tiny.tokenizer import train_tokenizer
 
 # Gradio reads it when it is imported. Test processes must not share one: each empties it at its end.
 _UPLOADS = tempfile.mkdtemp(prefix="minigpt4-tests-")
@@ -80,14 +79,19 @@ SMALLER = Preset(
         queries=4, width=32, depth=1, heads=2, intermediate=64, cross_attention_every=1
     ),
 )
+_TOKENIZER = Path(__file__).with_name("tokenizer")
 _LANGUAGE = LanguageSettings(width=64, depth=2, heads=2, intermediate=128)
 
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic world's tokenizer, trained on fewer scenes than the shipped one."""
+    """A tokenizer of the picture world's sentences, as they once were.
+
+    It is kept, not trained: what random weights say depends on every piece, and the world's
+    wordings grow. `train_tokenizer` with 400 scenes made it.
+    """
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer(folder, scenes=400)
+    shutil.copytree(_TOKENIZER, folder, dirs_exist_ok=True)
     return folder
 
 
@@ -106,7 +110,7 @@ def tiny_model(tokenizer_folder: Path) -> MiniGPT4:
 def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random parts of the tiny preset as files: vision, qformer and the folder language."""
     folder = tmp_path_factory.mktemp("parts")
-    train_tokenizer(folder / "language", scenes=400)
+    shutil.copytree(_TOKENIZER, folder / "language")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vision = VisionEncoder(TINY.vision)

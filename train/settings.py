@@ -67,7 +67,7 @@ class CartoonSettings:
     """Share of the pictures that are page sketches, to be written as web pages."""
     random_word_share: float = field(default=0.5, metadata=within(0, 1))
     """Share of signs and titles that say letters at random, which are read, not known by sight."""
-    picture_size: int = field(default=96, metadata=within(32, 1024))
+    picture_size: int = field(default=128, metadata=within(32, 1024))
     """Side of a drawn picture in pixels."""
     description_share: float = field(default=0.3, metadata=within(0, 1))
     """Stage 2: how many samples are one description; the others are dialogues."""

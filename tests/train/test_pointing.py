@@ -24,27 +24,27 @@ PROBE = Probe(Scene(1, "white", THINGS), THINGS[0], "What color is the car?", "c
 
 
 def test_boxes_are_in_pixels_and_end_at_the_edge():
-    assert box(THINGS[0]) == (slice(14, 34), slice(14, 34))
+    assert box(THINGS[0]) == (slice(19, 45), slice(19, 45))
     corner = Thing("car", "red", "small", 0.05, 0.98, 0.1)
-    assert box(corner) == (slice(84, 96), slice(0, 14))
+    assert box(corner) == (slice(113, 128), slice(0, 19))
 
 
 def test_a_sign_s_box_is_its_board_with_all_letters():
     rows, columns = box(THINGS[2])
     for letter in sign_layout(THINGS[2]):
-        assert rows.start <= 96 * letter.y < rows.stop
-        assert columns.start <= 96 * letter.x < columns.stop
+        assert rows.start <= 128 * letter.y < rows.stop
+        assert columns.start <= 128 * letter.x < columns.stop
 
 
 def test_a_map_on_the_thing_scores_and_one_beside_it_does_not():
-    heat = torch.zeros(6, 6)
-    heat[1, 1] = 1.0  # around pixel 16 of the tiny model's stem
+    heat = torch.zeros(8, 8)
+    heat[2, 2] = 1.0  # around pixel 32 of the tiny model's stem
     on = score(heat, PROBE)
     assert (on.hit, on.best) == (True, True)
     beside = score(heat.flip(0, 1), PROBE)
     assert (beside.hit, beside.best, beside.inside) == (False, False, 0)
-    even = score(torch.full((6, 6), 1 / 36), PROBE)
-    assert even.inside == pytest.approx(20 * 20 / 96**2, abs=1e-4)
+    even = score(torch.full((8, 8), 1 / 64), PROBE)
+    assert even.inside == pytest.approx(26 * 26 / 128**2, abs=1e-4)
     assert on.inside > 4 * even.inside
 
 

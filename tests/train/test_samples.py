@@ -8,6 +8,7 @@ import pytest
 
 from minigpt4.conversation import Conversation, ImageSlot, Text, Turn, render
 from minigpt4.models.minigpt4 import IGNORED, MiniGPT4, TrainingBatch
+from minigpt4.models.presets import TINY as TINY_PRESET
 from minigpt4.prompt_formats import CAPTION, TINY
 from train.cartoon.asking import QUESTION_TYPES, dialogue
 from train.cartoon.scene import HELD_OUT_SEEDS, make_scene
@@ -36,6 +37,11 @@ def test_the_same_seed_gives_the_same_sample() -> None:
         assert first.conversation == again.conversation
         assert first.picture.tobytes() == again.picture.tobytes()
         assert first.conversation != other.conversation
+
+
+def test_pictures_are_drawn_as_large_as_the_eye_that_the_world_is_for_sees_them() -> None:
+    assert WORLD.picture_size == TINY_PRESET.vision.image_size
+    assert caption_sample(7, WORLD).picture.size == (WORLD.picture_size,) * 2
 
 
 def test_no_stage_draws_held_out_pictures_or_those_of_another() -> None:

@@ -22,6 +22,7 @@ from train.tiny.eye import Eye, pixel_values
 from train.tiny.fitting import Fitted
 from train.tiny.language import answer_loss_of
 from train.tiny.lessons import LanguageBatch, Lessons
+from train.tiny.processes import part_of_step
 from train.tiny.rough import rough_changes
 from train.tiny.slots import QUERIES
 from train.tiny.steps import StepSettings, train_steps
@@ -122,9 +123,10 @@ def train_bridge(
     batch_size = settings.steps.batch_size
 
     def loss(step: int) -> torch.Tensor:
-        first = settings.first_seed + step * batch_size
+        part = part_of_step(step, batch_size)
+        first = settings.first_seed + part.start
         rows = lessons.rows(
-            range(first, first + batch_size),
+            range(first, first + len(part)),
             MAX_THINGS,
             strange_share=settings.strange_share,
             sketch_share=settings.sketch_share,

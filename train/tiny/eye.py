@@ -42,6 +42,7 @@ from train.tiny.attributes import (
 )
 from train.tiny.compiling import reduced_precision
 from train.tiny.false_colors import GRAY, apply_matrix, find_matrix, shows_held_out
+from train.tiny.processes import part_of_step
 from train.tiny.rough import Change, make_rough
 from train.tiny.steps import StepSettings, load_weights, train_steps
 
@@ -229,10 +230,10 @@ class EyeBatch:
 
 
 def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
-    """The pictures of a step; they depend on the step alone."""
-    size = settings.steps.batch_size
-    first = settings.first_seed + step * size
-    scenes = tuple(training_scene(first + each, settings) for each in range(size))
+    """The pictures of a step that fall to this process; they depend on nothing else."""
+    part = part_of_step(step, settings.steps.batch_size)
+    first = settings.first_seed + part.start
+    scenes = tuple(training_scene(settings.first_seed + number, settings) for number in part)
     labels = labels_of(scenes, settings.preset.vision.grid)
     rng = random.Random(f"gray-{first}")
     changes: dict[int, Change] = {}

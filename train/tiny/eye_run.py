@@ -15,6 +15,7 @@ import torch
 
 from train.tiny.eye import Eye, EyeSettings, save_eye, save_parts, train_eye
 from train.tiny.eye_scores import held_out, score
+from train.tiny.processes import is_first_process, wait_for_all
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,10 @@ def run(output: Path, settings: EyeSettings, warm_start: Path | None = None) -> 
         logger.info("%s", line)
 
     eye = train_eye(settings, output / "eye_state.pt", check, warm_start)
-    save_eye(eye, output / "eye.pt")
-    save_parts(eye, output, settings.preset)
+    if is_first_process():
+        save_eye(eye, output / "eye.pt")
+        save_parts(eye, output, settings.preset)
+    wait_for_all()
     return eye
 
 

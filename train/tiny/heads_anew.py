@@ -7,10 +7,14 @@ gone. This takes vision encoder and Q-Former as they are, fits new heads behind 
 minute, and leaves `eye.pt` and `language/` as the third step of stage 0 wants them. The command
 that it names goes on from there, with pictures that the embedded model has not seen; who has gone
 on once and does so again gives it higher seeds.
+
+Where the preset asks for larger pictures than the parts were made for, the patches' positions are
+resized, as the release does for its own; the eye is much worse then until it has gone on.
 """
 
 import argparse
 import logging
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -20,8 +24,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minigpt4.checkpoints.native import load_part
+from minigpt4.checkpoints.loading import resize_positions
+from minigpt4.checkpoints.native import load_part, read_tensors
 from minigpt4.config import ASSETS
+from minigpt4.models.presets import Preset
+from minigpt4.models.vision import VisionEncoder
 from train.tiny.eye import Eye, EyeSettings, head_losses, save_eye, training_batch
 from train.tiny.steps import StepSettings, train_steps
 
@@ -30,6 +37,7 @@ logger = logging.getLogger(__name__)
 # Apart from what eye (0), bridge (500,000,000), fitting (600,000,000) and runs that went on from
 # them have seen.
 FIRST_SEED = 790_000_000
+_POSITIONS = "transformer.pos_embed"
 _NEXT_SEEDS = {"bridge": 520_000_000, "fitting": 750_000_000}
 
 
@@ -41,9 +49,23 @@ def eye_of(parts: Path, settings: EyeSettings) -> Eye:
     """
     torch.manual_seed(4)
     eye, preset = Eye(settings.preset), settings.preset
-    load_part(parts / "vision.safetensors", eye.vision, "vision", preset=preset.name)
+    file = parts / "vision.safetensors"
+    vision = VisionEncoder(replace(preset.vision, image_size=_side_of(file, preset)))
+    load_part(file, vision, "vision", preset=preset.name)
+    weights = vision.state_dict()
+    weights[_POSITIONS] = resize_positions(weights[_POSITIONS], preset.vision.grid)
+    eye.vision.load_state_dict(weights)
     load_part(parts / "qformer.safetensors", eye.qformer, "qformer", preset=preset.name)
     return eye
+
+
+def _side_of(file: Path, preset: Preset) -> int:
+    """Side of the pictures that a vision encoder's file was made for."""
+    tensors, _ = read_tensors(file, "vision")
+    positions = tensors.get(_POSITIONS)
+    if positions is None or positions.ndim != 3:
+        return preset.vision.image_size  # what is wrong with the file is said where it is loaded
+    return math.isqrt(positions.shape[1] - 1) * preset.vision.patch_size
 
 
 def fit_heads(

@@ -24,6 +24,7 @@ from train.cartoon.sketch import MAX_SKETCHED, make_sketch
 from train.samples import conversation_of
 from train.tiny.compiling import compiled, reduced_precision
 from train.tiny.lessons import LanguageBatch, Lessons
+from train.tiny.processes import is_first_process, part_of_step
 from train.tiny.steps import Report, StepSettings, load_weights, train_steps
 
 
@@ -43,6 +44,8 @@ class LanguageSettings:
             where to look; in the end they make it say too often what weighs more: "and" where a
             list is over.
         first_seed: Seed of the first scene; a run that goes on from weights begins behind theirs.
+        fixed_embeddings: Whether embeddings stay as they are. Slots are made of them, so an eye
+            that was fitted to the slots before the run fits them after it.
         curriculum: From which share of the run on scenes hold at most how many things.
         steps: The loop's own settings.
     """
@@ -56,6 +59,7 @@ class LanguageSettings:
     plain_weight: float = 0.2
     even_from: float = 0.8
     first_seed: int = 0
+    fixed_embeddings: bool = False
     curriculum: tuple[tuple[float, int], ...] = ((0.0, 2), (0.12, 3), (0.25, 4), (0.4, 6))
     steps: StepSettings = field(
         default_factory=lambda: StepSettings(
@@ -221,6 +225,7 @@ def train_language(
     language = new_language_model(folder, settings)
     if warm_start is not None and not state.is_file():
         load_weights(language, warm_start)
+    language.model.get_input_embeddings().requires_grad_(not settings.fixed_embeddings)
     lessons = Lessons(language, plain_weight=settings.plain_weight, length=settings.length)
     loss_of = compiled(answer_loss_of(language))
     generator = torch.Generator(torch.get_default_device())
@@ -228,10 +233,12 @@ def train_language(
 
     def loss(step: int) -> torch.Tensor:
         most = [most for start, most in settings.curriculum if step / total >= start][-1]
-        first = settings.first_seed + step * batch_size
+        part = part_of_step(step, batch_size)
+        first = settings.first_seed + part.start
         even = 1.0 if step / total >= settings.even_from else None
-        batch = lessons.training(range(first, first + batch_size), most, plain_weight=even)
-        generator.manual_seed(step)  # a resumed run draws the same noise
+        seeds = range(first, first + len(part))
+        batch = lessons.training(seeds, most, plain_weight=even)
+        generator.manual_seed(part.start // len(part))  # a resumed run draws the same noise
         slots = lessons.slots.embed(batch.words, settings.noise, generator)
         return loss_of(place_slots(language, batch, slots), batch.labels, batch.weights)
 
@@ -246,5 +253,6 @@ def train_language(
     language.train()
     train_steps(language, loss, settings.steps, state, check, title="language")
     language.eval()
-    language.model.save_pretrained(folder)
+    if is_first_process():
+        language.model.save_pretrained(folder)
     return language

@@ -1,10 +1,11 @@
 """Drawings by another hand, and what a model makes of them.
 
-The pictures in `other_hand/` were drawn for this test, in two sets, by people who had not seen the
+The pictures in `other_hand/` were drawn for this test, in three sets, by people who had not seen the
 code of the picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen,
 pixels). No training sees them: they tell whether a model knows drawings, or one illustrator. What
 the first set showed changed the world's drawings (pens, lines of the cells); what the second showed
-of a finished model changed which pictures the eye of the next one is shown.
+of a finished model changed which pictures the eye of the next one is shown. The third was drawn
+while the eye of ADR 20 learned, and changed nothing of it.
 """
 
 import json
@@ -22,7 +23,7 @@ from train.tiny.evaluate import answers_to, ask_each, questions_about, scores_of
 FOLDER = Path(__file__).with_name("other_hand")
 # Places are left out: where these things stand, no line of a grid was kept clear.
 _TYPES = ("color", "exists", "exists_color", "count", "total", "background", "sign")
-SETS = ("first", "second")
+SETS = ("first", "second", "third")
 _FIRST_SEED = 2_000_000_000
 
 

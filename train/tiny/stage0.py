@@ -36,6 +36,12 @@ from train.tiny.eye_scores import held_out, score
 from train.tiny.fitting import FittingSettings, fit_eye
 from train.tiny.language import LanguageSettings, gate, train_language
 from train.tiny.lessons import Lessons
+from train.tiny.processes import (
+    is_first_process,
+    join_processes,
+    process_count,
+    wait_for_all,
+)
 from train.tiny.steps import load_weights
 from train.tiny.tokenizer import train_tokenizer
 
@@ -63,7 +69,8 @@ def run(
         output: Receives vision.safetensors, qformer.safetensors, language/ and the runs' states.
         only: Makes one part and leaves the others as they are.
         threads: Of the processor; 0 takes what torch takes. Language model and eye, made side by
-            side, share them.
+            side, share them; so do processes that a launcher started, see `processes.py`, and they
+            make one after the other.
         device: What the parts are trained on: cpu, cuda.
         language: Sizes, data and schedule of the language model.
         eye: Those of the vision encoder and the Q-Former.
@@ -75,9 +82,13 @@ def run(
     """
     language, eye = language or LanguageSettings(), eye or EyeSettings()
     fitting, bridge = fitting or FittingSettings(), bridge or BridgeSettings()
-    threads = threads or torch.get_num_threads()
+    join_processes(device)
+    threads = max(1, (threads or torch.get_num_threads()) // process_count())
     output.mkdir(parents=True, exist_ok=True)
-    if only is None:
+    if only is None and process_count() > 1:
+        make_language(output, language, threads, device)
+        make_eye(output, eye, threads, device)
+    elif only is None:
         share = max(1, threads // 2)
         # Started afresh, not forked: a forked child inherits torch's threads in an unknown state.
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -105,8 +116,9 @@ def make_language(
     """Trains tokenizer and language model into `language/`, from weights where some are given."""
     _begin(threads, device)
     folder = output / "language"
-    if not (folder / "tokenizer.model").is_file():
+    if not (folder / "tokenizer.model").is_file() and is_first_process():
         train_tokenizer(folder)
+    wait_for_all()
     report = reporter(output, "language")
     train_language(folder, settings, output / "state-language.pt", report, warm_start)
 
@@ -138,7 +150,9 @@ def make_bridge(
                 f"The bridge needs {needed}, which is not there. Finish --only language and --only"
                 " vision first."
             )
-    _same_inputs(output)
+    if is_first_process():
+        _same_inputs(output)
+    wait_for_all()
     preset = eye_settings.preset
     eye = Eye(preset)
     load_weights(eye, output / "eye.pt")
@@ -170,8 +184,9 @@ def make_bridge(
         state=output / "state-bridge.pt",
         check=lambda bridge, step: check(bridge.projection, step, "bridge"),
     )
-    torch.save(bridge.projection.state_dict(), output / "throwaway.pt")
-    save_parts(eye, output, preset)
+    if is_first_process():
+        torch.save(bridge.projection.state_dict(), output / "throwaway.pt")
+        save_parts(eye, output, preset)
 
 
 def _same_inputs(output: Path) -> None:

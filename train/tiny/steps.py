@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from train.errors import TrainingError
+from train.tiny.processes import average_gradients, is_first_process, same_weights
 
 Report = Callable[[dict[str, float]], None]
 """Takes the scores of a check; `step` is among them."""
@@ -63,7 +64,8 @@ def train_steps(
         loss_of: The loss of a step; must draw the same data for the same step.
         settings: Schedule.
         state: File with weights, optimiser and step; written at every check, read at the start.
-        check: Called with the number of steps done, at every check and at the end.
+        check: Called with the number of steps done, at every check and at the end; in the first
+            process alone, where there are several.
         title: What the progress bar is called.
         line: On which line of the terminal it stands; two runs may go on side by side.
 
@@ -77,6 +79,7 @@ def train_steps(
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
     first = _resume(module, optimizer, settings, state)
+    same_weights(module)
     log = state.with_suffix(".jsonl")
     smoothed = None
     bar = tqdm(
@@ -86,6 +89,7 @@ def train_steps(
         unit="step",
         desc=title,
         position=line,
+        disable=not is_first_process(),
     )
     for step in bar:
         for group in optimizer.param_groups:
@@ -94,11 +98,14 @@ def train_steps(
         loss = loss_of(step)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        average_gradients(trained)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         value = loss.item()
         smoothed = value if smoothed is None else 0.98 * smoothed + 0.02 * value
         bar.set_postfix(loss=f"{smoothed:.3f}")
+        if not is_first_process():
+            continue
         if step % 20 == 0:
             with log.open("a") as lines:
                 lines.write(json.dumps({"step": step, "loss": round(smoothed, 4)}) + "\n")

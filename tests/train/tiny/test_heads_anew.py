@@ -2,10 +2,12 @@
 
 import logging
 import shlex
+from dataclasses import replace
 
 import pytest
 import torch
 
+from minigpt4.checkpoints.loading import resize_positions
 from minigpt4.errors import CheckpointError
 from tests.train.tiny.test_eye import SETTINGS
 from train.tiny import heads_anew, stage0
@@ -34,6 +36,19 @@ def test_new_heads_learn_and_the_parts_stay_as_they_are(parts, tmp_path):
     assert last < 0.8 * first
     for name, each in eye.state_dict().items():
         assert each.equal(before[name]) == ("heads" not in name), name
+
+
+def test_parts_made_for_smaller_pictures_get_more_positions_and_keep_the_rest(parts):
+    small = SETTINGS.preset
+    larger = replace(small, vision=replace(small.vision, image_size=small.vision.image_size + 16))
+    eye = heads_anew.eye_of(parts, replace(SETTINGS, preset=larger))
+    before = heads_anew.eye_of(parts, SETTINGS).vision.state_dict()
+    for name, each in eye.vision.state_dict().items():
+        expected = before[name]
+        if name == "transformer.pos_embed":
+            assert larger.vision.grid > small.vision.grid
+            expected = resize_positions(expected, larger.vision.grid)
+        assert each.equal(expected), name
 
 
 def test_the_folder_is_what_the_third_step_goes_on_from(parts, tmp_path, caplog):

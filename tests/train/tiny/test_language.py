@@ -25,7 +25,7 @@ from train.cartoon.scene import (
 from train.cartoon.words import SIGN_WORDS, UNSEEN_SIGN_WORDS
 from train.samples import conversation_of
 from train.tiny import language as training
-from train.tiny.language import gate, gate_samples, place_slots, train_language
+from train.tiny.language import gate, gate_samples, new_language_model, place_slots, train_language
 from train.tiny.lessons import Lessons
 from train.tiny.slots import (
     BACKGROUND_QUERY,
@@ -35,6 +35,7 @@ from train.tiny.slots import (
     doubted,
     slot_words,
 )
+from train.tiny.steps import load_weights, save_weights
 
 CAR = Thing("car", "red", "small", 0.55, 0.55, 0.09)
 SIGN = Thing("sign", "blue", "large", 0.2, 0.1, 0.2, "OK")
@@ -293,3 +294,19 @@ def test_a_killed_run_goes_on_where_it_stood(output, tmp_path, uncompiled, monke
     weights = straight.state_dict()
     assert all(each.equal(weights[name]) for name, each in resumed.state_dict().items())
     assert SMALL.steps.steps == 2
+
+
+def test_fixed_embeddings_stay_and_the_rest_learns(output, tmp_path, uncompiled, monkeypatch):
+    monkeypatch.setattr(training, "gate", lambda *_, **__: {"color": 0.5})
+    start = tmp_path / "start.safetensors"
+    language = new_language_model(output / "language", SMALL)
+    save_weights(language, start)
+    load_weights(language, start)  # as they are in half precision
+    before = {name: each.clone() for name, each in language.state_dict().items()}
+    fixed = replace(SMALL, fixed_embeddings=True)
+    trained = train_language(
+        output / "language", fixed, tmp_path / "state.pt", lambda _: None, start
+    )
+    same = {name for name, each in trained.state_dict().items() if each.equal(before[name])}
+    # The output head is tied to the embeddings.
+    assert same == {"model.model.embed_tokens.weight", "model.lm_head.weight"}

@@ -12,7 +12,7 @@ from train.tiny.evaluate import questions_about
 from train.tiny.other_hand import FOLDER, SETS, drawings
 
 
-@pytest.mark.parametrize(("name", "number"), [("first", 48), ("second", 32)])
+@pytest.mark.parametrize(("name", "number"), [("first", 48), ("second", 32), ("third", 32)])
 def test_every_drawing_is_told_in_the_words_of_the_world(name, number):
     found = drawings(name)
     assert len(found) == number
