@@ -67,7 +67,7 @@ def test_the_report_is_written(parts, tmp_path, world_tokenizer, monkeypatch):
     assert {type(each) for each in numbers} == {int, float}  # as the card of a saved model reads
     assert scores["paper"].keys() == {"stage2", "stage1", "throwaway"}
     assert scores["photos"]["number"] == 1
-    assert [of["number"] for of in scores["other_hand"].values()] == [48, 32]
+    assert [of["number"] for of in scores["other_hand"].values()] == [48, 32, 32]
     assert len(scores["curves"]["language"]["loss"]) <= 121
     assert scores["gate"] == {
         things: {"mean": 0.5, "color": 0.6, "count": 0.4} for things in ("4", "6")
