@@ -1,7 +1,7 @@
 """Drawings by another hand, and what a model makes of them.
 
-The pictures in `other_hand/` were drawn for this test, in three sets, by people who had not seen the
-code of the picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen,
+The pictures in `other_hand/` were drawn for this test, in three sets, by people who had not seen
+the code of the picture world, in styles of their own choosing (clip-art, crayon, watercolour, pen,
 pixels). No training sees them: they tell whether a model knows drawings, or one illustrator. What
 the first set showed changed the world's drawings (pens, lines of the cells); what the second showed
 of a finished model changed which pictures the eye of the next one is shown. The third was drawn
