@@ -2,10 +2,9 @@
 
     python -m torch.distributed.run --nproc-per-node 2 -m train.tiny.stage0 --only bridge ...
 
-The embedded default is so small that a second thread helps little, and none draws pictures. A
-second process with one thread of its own does as much as the first. Each draws its own part of a
-batch, and gradients are averaged before they are used. Without a launcher there is one process,
-and nothing here does anything.
+The embedded default is so small that further threads help little, and none draws pictures. Each
+process draws its own part of a batch, and gradients are averaged before they are used. On two cores
+it gains little (ADR 20). Without a launcher there is one process, and nothing here does anything.
 """
 
 import os
