@@ -123,16 +123,15 @@ def train_bridge(
     batch_size = settings.steps.batch_size
 
     def loss(step: int) -> torch.Tensor:
-        part = part_of_step(step, batch_size)
-        first = settings.first_seed + part.start
+        seeds = part_of_step(step, batch_size, settings.first_seed)
         rows = lessons.rows(
-            range(first, first + len(part)),
+            seeds,
             MAX_THINGS,
             strange_share=settings.strange_share,
             sketch_share=settings.sketch_share,
         )
         scenes = [scene for scene, _ in rows]
-        changes = rough_changes(scenes, settings.rough_share, random.Random(f"rough-{first}"))
+        changes = rough_changes(scenes, settings.rough_share, random.Random(f"rough-{seeds.start}"))
         batch = lessons.batch(rows, length=settings.length)
         with torch.no_grad(), reduced_precision():
             features = vision(pixel_values(scenes, preset, changes)).float()

@@ -231,11 +231,10 @@ class EyeBatch:
 
 def training_batch(step: int, settings: EyeSettings) -> EyeBatch:
     """The pictures of a step that fall to this process; they depend on nothing else."""
-    part = part_of_step(step, settings.steps.batch_size)
-    first = settings.first_seed + part.start
-    scenes = tuple(training_scene(settings.first_seed + number, settings) for number in part)
+    seeds = part_of_step(step, settings.steps.batch_size, settings.first_seed)
+    scenes = tuple(training_scene(seed, settings) for seed in seeds)
     labels = labels_of(scenes, settings.preset.vision.grid)
-    rng = random.Random(f"gray-{first}")
+    rng = random.Random(f"gray-{seeds.start}")
     changes: dict[int, Change] = {}
     untrue = torch.zeros(len(scenes), dtype=torch.bool)
     for row, scene in enumerate(scenes):

@@ -233,12 +233,11 @@ def train_language(
 
     def loss(step: int) -> torch.Tensor:
         most = [most for start, most in settings.curriculum if step / total >= start][-1]
-        part = part_of_step(step, batch_size)
-        first = settings.first_seed + part.start
+        seeds = part_of_step(step, batch_size, settings.first_seed)
         even = 1.0 if step / total >= settings.even_from else None
-        seeds = range(first, first + len(part))
         batch = lessons.training(seeds, most, plain_weight=even)
-        generator.manual_seed(part.start // len(part))  # a resumed run draws the same noise
+        # A resumed run draws the same noise, and no process that of another.
+        generator.manual_seed((seeds.start - settings.first_seed) // len(seeds))
         slots = lessons.slots.embed(batch.words, settings.noise, generator)
         return loss_of(place_slots(language, batch, slots), batch.labels, batch.weights)
 

@@ -42,8 +42,13 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
-def part_of_step(step: int, batch_size: int) -> range:
-    """Which samples of a step fall to this process, counted from the first of all steps.
+def part_of_step(step: int, batch_size: int, first: int = 0) -> range:
+    """Which samples of a step fall to this process.
+
+    Args:
+        step: Counted from 0.
+        batch_size: That of all processes together.
+        first: Number (or seed) of the first step's first sample.
 
     Raises:
         TrainingError: If a batch cannot be dealt out evenly.
@@ -56,8 +61,8 @@ def part_of_step(step: int, batch_size: int) -> range:
         )
     size = batch_size // count
     rank = distributed.get_rank() if count > 1 else 0
-    first = step * batch_size + rank * size
-    return range(first, first + size)
+    start = first + step * batch_size + rank * size
+    return range(start, start + size)
 
 
 def same_weights(module: nn.Module) -> None:
