@@ -60,6 +60,22 @@ def _kind_fields(kind: str) -> dict[str, str]:
     return {"kind": kind, "kinds": plural(kind), "a_kind": with_article(kind)}
 
 
+def _attribute_told(scene: Scene, name: str, kind: str) -> str:
+    """What an attribute of the things of a kind is; of several, each is told by its place.
+
+    "One is red and one is blue" would not say which has been told, and who knows that a list is
+    over before it is has counted.
+    """
+    things, of = of_kind(scene, kind), ATTRIBUTES[name]
+    if len(things) == 1:
+        return f"The {kind} is {of(things[0])}."
+    ones = [f"one {kind}", *["one"] * (len(things) - 1)]
+    if name != "where":
+        ones = [f"{one} {place_of(thing)}" for one, thing in zip(ones, things, strict=True)]
+    told = [f"{one} is {of(thing)}" for one, thing in zip(ones, things, strict=True)]
+    return sentence(told_off(told))
+
+
 def _about_attribute(name: str) -> Asker:
     def filled(scene: Scene, rng: random.Random) -> Filled | None:
         if not scene.things or rng.random() < 0.1:
@@ -71,12 +87,28 @@ def _about_attribute(name: str) -> Asker:
             kind = rng.choice(unique).kind
         else:
             kind = _present_kind(scene, rng)
-        things = of_kind(scene, kind)
-        of = ATTRIBUTES[name]
-        if len(things) == 1:
-            return _kind_fields(kind), f"The {kind} is {of(things[0])}."
-        told = [f"one {kind} is {of(things[0])}", *(f"one is {of(each)}" for each in things[1:])]
-        return _kind_fields(kind), sentence(listed(told))
+        return _kind_fields(kind), _attribute_told(scene, name, kind)
+
+    return filled
+
+
+def _about_each(name: str) -> Asker:
+    """An attribute of all things of a kind; mostly there are several, at times one or none."""
+
+    def filled(scene: Scene, rng: random.Random) -> Filled | None:
+        draw = rng.random()
+        if not scene.things or draw < 0.05:
+            kind = _absent_kind(scene, rng)
+            return _kind_fields(kind), f"There are no {plural(kind)} in this picture."
+        unique = unique_things(scene)
+        several = sorted({thing.kind for thing in scene.things if thing not in unique})
+        if unique and draw < 0.1:
+            kind = rng.choice(unique).kind
+        elif several:
+            kind = rng.choice(several)
+        else:
+            return None
+        return _kind_fields(kind), _attribute_told(scene, name, kind)
 
     return filled
 
@@ -331,4 +363,6 @@ ASKERS: dict[str, Asker] = {
     "advertisement": _ability(telling.advertisement, often=False),
     "recipe": _ability(telling.recipe, often=False),
     "webpage": _ability(telling.webpage, often=False),
+    "colors": _about_each("color"),
+    "sizes": _about_each("size"),
 }

@@ -175,13 +175,13 @@ def dialogue(
 
 
 # How often a dialogue asks each type: the ones that take several look-ups are asked more, the
-# templates of the abilities less.
+# templates of the abilities less. Few scenes allow `colors` and `sizes`.
 _TYPE_WEIGHTS = tuple(
     {
-        "relation": 1.5, "relation_yes": 1.5, "compare": 2.4, "count": 2.4, "count_color": 3.2,
-        "exists_color": 1.3, "at_place": 2.6, "where": 1.2, "background": 0.5, "odd": 2.2,
-        "poem": 0.2, "advertisement": 0.4, "recipe": 0.5, "list": 0.6, "total": 0.8,
-        "webpage": 0.4,
+        "color": 1.5, "size": 1.5, "where": 1.5, "relation": 1.5, "relation_yes": 1.5,
+        "compare": 2.4, "count": 2.4, "count_color": 3.2, "exists_color": 1.3, "at_place": 2.6,
+        "background": 0.5, "odd": 2.2, "poem": 0.2, "advertisement": 0.4, "recipe": 0.5,
+        "list": 0.6, "total": 0.8, "webpage": 0.4, "colors": 4.0, "sizes": 4.0,
     }.get(name, 1.0)
     for name in QUESTION_TYPES
 )  # fmt: skip

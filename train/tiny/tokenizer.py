@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from train.cartoon.wordings import FOREIGN_KINDS, NO_DRAWING, NO_PICTURE
 from train.tiny.lessons import CASUAL_SHARE
 
 VOCABULARY = 1024
+
+_QUOTED = re.compile(r"(?<=\")([A-Z])[A-Z]*(?=\")")
 
 # What a page sketch is turned into; its marks get pieces of their own.
 _PAGE = (
@@ -83,7 +86,6 @@ def _sentences(scenes: int) -> Iterator[str]:
     """The text pieces that training will tokenise, as often as training meets them."""
     for seed in range(scenes):
         rng = random.Random(seed)
-        # No word of a sign may become a piece: it is spelled.
         scene = with_random_word(make_scene(seed), rng)
         exchanges = [
             *dialogue(scene, rng, 8, casual_share=CASUAL_SHARE),
@@ -92,8 +94,8 @@ def _sentences(scenes: int) -> Iterator[str]:
         turns = tuple(Turn(each.question, each.answer) for each in exchanges)
         for piece in render(Conversation(turns), TINY).pieces:
             if isinstance(piece, Text):
-                yield piece.text
-        yield caption(scene, rng)
+                yield _unspelled(piece.text)
+        yield _unspelled(caption(scene, rng))
         yield from (NO_PICTURE, NO_DRAWING)
         # Words that carry what was seen become pieces of their own, also the rare ones.
         yield from sorted(ATTRIBUTE_WORDS)
@@ -101,3 +103,8 @@ def _sentences(scenes: int) -> Iterator[str]:
         yield from ("strange", "<Img>", "</Img> ")
         if seed % 8 == 0:
             yield _PAGE
+
+
+def _unspelled(text: str) -> str:
+    """A text with one letter for a sign's word: no two may become a piece, words are spelled."""
+    return _QUOTED.sub(r"\1", text)

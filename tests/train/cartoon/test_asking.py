@@ -67,26 +67,33 @@ def where(thing: Thing) -> str:
 
 
 @pytest.mark.parametrize(
-    ("question_type", "value"),
+    ("question_type", "value", "none"),
     [
-        ("color", lambda thing: thing.color),
-        ("size", lambda thing: thing.size),
-        ("where", where),
+        ("color", lambda thing: thing.color, r"There is no \w+ in this picture\."),
+        ("size", lambda thing: thing.size, r"There is no \w+ in this picture\."),
+        ("where", where, r"There is no \w+ in this picture\."),
+        ("colors", lambda thing: thing.color, r"There are no \w+ in this picture\."),
+        ("sizes", lambda thing: thing.size, r"There are no \w+ in this picture\."),
     ],
 )
-def test_attributes_of_one_or_of_each(question_type, value):
-    several = 0
+def test_attributes_of_one_or_of_each(question_type, value, none):
+    numbers = Counter()
     for scene, exchange in asked(question_type):
         kind = kind_in(exchange.question)
         things = [thing for thing in scene.things if thing.kind == kind]
+        numbers[min(len(things), 2)] += 1
         if not things:
-            assert re.fullmatch(r"There is no \w+ in this picture\.", exchange.answer)
+            assert re.fullmatch(none, exchange.answer)
             continue
         told = re.findall(rf"(?:is) ({PLACE}|\w+)", exchange.answer)
         assert [each[0] for each in told] == [value(thing) for thing in things]
-        several += len(things) > 1
+        if len(things) > 1 and question_type != "where":  # which is which is told by their places
+            which = [each[0] for each in re.findall(rf"({PLACE}) is ", exchange.answer)]
+            assert which == [where(thing) for thing in things]
         assert exchange.kind == (kind if len(things) == 1 else "")
-    assert several > 20
+    usual = 2 if question_type in ("colors", "sizes") else 1
+    assert numbers.most_common(1)[0][0] == usual
+    assert min(numbers[number] for number in range(3)) > 20
 
 
 def test_existence_is_balanced_and_true():
