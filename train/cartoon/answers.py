@@ -63,8 +63,8 @@ def _kind_fields(kind: str) -> dict[str, str]:
 def _attribute_told(scene: Scene, name: str, kind: str) -> str:
     """What an attribute of the things of a kind is; of several, each is told by its place.
 
-    "One is red and one is blue" would not say which has been told, and who knows that a list is
-    over before it is has counted.
+    "One is red and one is blue" would not say which has been told, and to write the "and" one has
+    to know that only one is left.
     """
     things, of = of_kind(scene, kind), ATTRIBUTES[name]
     if len(things) == 1:
