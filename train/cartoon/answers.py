@@ -60,7 +60,7 @@ def _kind_fields(kind: str) -> dict[str, str]:
     return {"kind": kind, "kinds": plural(kind), "a_kind": with_article(kind)}
 
 
-def _attribute_told(scene: Scene, name: str, kind: str) -> str:
+def attribute_told(scene: Scene, name: str, kind: str) -> str:
     """What an attribute of the things of a kind is; of several, each is told by its place.
 
     "One is red and one is blue" would not say which has been told, and to write the "and" one has
@@ -69,10 +69,10 @@ def _attribute_told(scene: Scene, name: str, kind: str) -> str:
     things, of = of_kind(scene, kind), ATTRIBUTES[name]
     if len(things) == 1:
         return f"The {kind} is {of(things[0])}."
-    ones = [f"one {kind}", *["one"] * (len(things) - 1)]
-    if name != "where":
-        ones = [f"{one} {place_of(thing)}" for one, thing in zip(ones, things, strict=True)]
-    told = [f"{one} is {of(thing)}" for one, thing in zip(ones, things, strict=True)]
+    told = []
+    for one, thing in zip([f"one {kind}", *["one"] * (len(things) - 1)], things, strict=True):
+        which = one if name == "where" else f"{one} {place_of(thing)}"
+        told.append(f"{which} is {of(thing)}")
     return sentence(told_off(told))
 
 
@@ -87,7 +87,7 @@ def _about_attribute(name: str) -> Asker:
             kind = rng.choice(unique).kind
         else:
             kind = _present_kind(scene, rng)
-        return _kind_fields(kind), _attribute_told(scene, name, kind)
+        return _kind_fields(kind), attribute_told(scene, name, kind)
 
     return filled
 
@@ -108,7 +108,7 @@ def _about_each(name: str) -> Asker:
             kind = rng.choice(several)
         else:
             return None
-        return _kind_fields(kind), _attribute_told(scene, name, kind)
+        return _kind_fields(kind), attribute_told(scene, name, kind)
 
     return filled
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from train.cartoon import describe as telling
-from train.cartoon.answers import ASKERS, ATTRIBUTES
+from train.cartoon.answers import ASKERS, attribute_told
 from train.cartoon.casual import casual, unmarked
 from train.cartoon.phrases import (
     of_kind,
@@ -125,9 +125,8 @@ def follow_up(
     if not before.kind:
         return None
     question_type = rng.choice([name for name in PRONOUN_QUESTIONS if name != before.question_type])
-    thing = next(thing for thing in scene.things if thing.kind == before.kind)
     wording = rng.choice(_wordings(PRONOUN_QUESTIONS[question_type], held_out=held_out))
-    answer = f"The {thing.kind} is {ATTRIBUTES[question_type](thing)}."
+    answer = attribute_told(scene, question_type, before.kind)
     return Exchange(wording, answer, question_type, before.kind)
 
 

@@ -86,6 +86,7 @@ def _sentences(scenes: int) -> Iterator[str]:
     """The text pieces that training will tokenise, as often as training meets them."""
     for seed in range(scenes):
         rng = random.Random(seed)
+        # Every letter is met behind a mark, not only those that the world's words begin with.
         scene = with_random_word(make_scene(seed), rng)
         exchanges = [
             *dialogue(scene, rng, 8, casual_share=CASUAL_SHARE),
